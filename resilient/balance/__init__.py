@@ -1,0 +1,1 @@
+"""Which endpoint gets the next attempt: statistics, pickers, outlier detection. Pure."""

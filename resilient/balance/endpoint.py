@@ -1,0 +1,158 @@
+"""An endpoint as a value, and the statistics that we keep about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from resilient.core import check
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where an endpoint runs; empty strings where that is not known."""
+
+    region: str = ""
+    zone: str = ""
+    subzone: str = ""
+
+
+_NOWHERE = Locality()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a service.
+
+    `host` is an IP address, a DNS name, or the absolute path of a Unix socket (then `port`
+    is 0). `weight` is its share relative to its peers (> 0), `priority` its failover rank
+    (0 first). `labels` select subsets; a mapping is accepted.
+    """
+
+    host: str
+    port: int = 0
+    weight: float = 1.0
+    priority: int = 0
+    locality: Locality = _NOWHERE
+    labels: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        labels: object = self.labels
+        if isinstance(labels, Mapping):
+            object.__setattr__(self, "labels", tuple(sorted(labels.items())))
+        if not isinstance(self.host, str) or not self.host:
+            raise check.fault("Endpoint.host", self.host, "an IP address, a DNS name or the path of a Unix socket")
+        check.count("Endpoint.port", self.port, minimum=0 if self.is_unix else 1)
+        if self.port > 65535:
+            raise check.fault("Endpoint.port", self.port, "a port from 1 to 65535")
+        check.number("Endpoint.weight", self.weight, above=True)
+        check.count("Endpoint.priority", self.priority, minimum=0)
+
+    @property
+    def is_unix(self) -> bool:
+        """True if the address is a Unix socket."""
+        return self.host.startswith("/")
+
+    @property
+    def address(self) -> str:
+        """`host:port` as in a URL (IPv6 in brackets), or the path of the socket: its identity."""
+        if self.is_unix:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def label(self, key: str) -> str | None:
+        """The value of a label, or None."""
+        return next((value for name, value in self.labels if name == key), None)
+
+    def __str__(self) -> str:
+        return self.address
+
+
+def parse_endpoint(text: str, *, default_port: int | None = None) -> Endpoint:
+    """`10.0.0.1:80`, `[::1]:80`, `orders-1:8080` or `/run/orders.sock` as an Endpoint.
+
+    Raises ConfigError when there is no port and no `default_port`, or the text is not an
+    address.
+    """
+    text = text.strip()
+    if text.startswith("/"):
+        return Endpoint(text)
+    host, port_text = _split_port(text)
+    if not port_text and default_port is None:
+        raise check.fault("endpoint", text, "host:port, [ipv6]:port or the path of a Unix socket")
+    if port_text and not (port_text.isascii() and port_text.isdigit()):
+        raise check.fault("endpoint", text, "a whole number after the last colon")
+    return Endpoint(host, int(port_text) if port_text else default_port or 0)
+
+
+def _split_port(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        return host, rest.removeprefix(":")
+    if text.count(":") > 1:
+        return str(ip_address(text)) if _is_ip(text) else text, ""
+    host, _, port = text.partition(":")
+    return host, port
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+class EndpointStats:
+    """What is known about one endpoint: it outlives snapshots, and is keyed by address.
+
+    The only mutable state of balancing. Everybody reads it; only `Pick` and the outlier
+    detector write it, by single assignments and additions, so that no reader needs a lock.
+    """
+
+    __slots__ = (
+        "consecutive_failures",
+        "cost",
+        "created",
+        "ejected_until",
+        "ejections",
+        "endpoint",
+        "failures",
+        "in_flight",
+        "requests",
+        "stamp",
+        "window",
+    )
+
+    def __init__(self, endpoint: Endpoint, now: float = 0.0) -> None:
+        self.endpoint = endpoint
+        self.created = now
+        self.in_flight = 0
+        self.requests = 0
+        """Attempts sent since it was first seen."""
+        self.failures = 0
+        """How many of them ended as FAILURE."""
+        self.cost = 0.0
+        """Peak-EWMA latency in seconds as of `stamp`; 0 while nothing was measured."""
+        self.stamp = now
+        self.ejected_until: float | None = None
+        """The time of its return, while it is ejected."""
+        self.ejections = 0
+        self.consecutive_failures = 0
+        self.window: object = None
+        """Owned by the outlier detector."""
+
+    @property
+    def address(self) -> str:
+        """The endpoint's address."""
+        return self.endpoint.address
+
+    def __repr__(self) -> str:
+        state = "ejected" if self.ejected_until is not None else "in use"
+        return f"<EndpointStats {self.address} {state} in_flight={self.in_flight} cost={self.cost:.4f}>"
+
+
+def unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """The endpoints without repeated addresses, the first of each kept, in their order."""
+    return tuple({endpoint.address: endpoint for endpoint in reversed(tuple(endpoints))}.values())[::-1]

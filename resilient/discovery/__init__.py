@@ -1,0 +1,1 @@
+"""Resolvers: where a service's endpoints come from."""

@@ -1,0 +1,1 @@
+"""The only threads, tasks, sleeps and sockets of the package."""

@@ -1,0 +1,1 @@
+"""Spans, propagation and logs."""
