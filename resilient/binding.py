@@ -1,0 +1,62 @@
+"""The HTTP library whose classes our callers see: httpx, or its successor httpx2.
+
+Both have the same shape and no class in common, so what builds a response or raises an
+exception is told by a Binding which classes to use.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import httpx
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Binding:
+    """The classes of one HTTP library. Compared by identity: there is one for each library.
+
+    `errors` holds TransportError and everything below it by name, so that
+    `errors["ReadTimeout"]` is what the library itself would raise.
+    """
+
+    name: str
+    Request: type[Any]
+    Response: type[Any]
+    ByteStream: type[Any]
+    SyncByteStream: type[Any]
+    AsyncByteStream: type[Any]
+    errors: Mapping[str, type[Exception]]
+    create_ssl_context: Callable[..., ssl.SSLContext]
+    HTTPTransport: type[Any]
+    AsyncHTTPTransport: type[Any]
+    in_memory: tuple[type[Any], ...]
+    """Transports that dial nobody."""
+
+
+def bind(library: ModuleType) -> Binding:
+    """The Binding of `httpx` or of a module of the same shape."""
+    return Binding(
+        name=library.__name__,
+        Request=library.Request,
+        Response=library.Response,
+        ByteStream=library.ByteStream,
+        SyncByteStream=library.SyncByteStream,
+        AsyncByteStream=library.AsyncByteStream,
+        errors={name: value for name, value in vars(library).items() if _is_transport_error(value, library)},
+        create_ssl_context=library.create_ssl_context,
+        HTTPTransport=library.HTTPTransport,
+        AsyncHTTPTransport=library.AsyncHTTPTransport,
+        in_memory=(library.MockTransport, library.ASGITransport, library.WSGITransport),
+    )
+
+
+def _is_transport_error(value: object, library: ModuleType) -> bool:
+    return isinstance(value, type) and issubclass(value, library.TransportError)
+
+
+HTTPX = bind(httpx)
+"""The Binding of httpx."""

@@ -1,0 +1,45 @@
+"""MeshConfig: everything that is configured about a Mesh, as one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from resilient.core import check
+from resilient.policy.policy import Policy
+from resilient.service import Service
+
+_NOT_IN_A_HOST = frozenset("/:@?# \t\n")
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """The services of a Mesh, the policy of all others, and whether there are others.
+
+    `services`: by the host of the URLs that name them (`orders` for `http://orders/v1`), in
+    lower case, as hosts are. `policy`: for services without one, and for every other host.
+    `strict`: refuse hosts that are not services. Default: none, the default Policy, False.
+    """
+
+    services: Mapping[str, Service] = field(default_factory=dict)
+    policy: Policy = Policy()
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        check.instance("MeshConfig.services", self.services, Mapping, "a mapping of names to Services")
+        object.__setattr__(self, "services", MappingProxyType(dict(self.services)))
+        for name, service in self.services.items():
+            check_name("MeshConfig.services", name)
+            check.instance(f"MeshConfig.services.{name}", service, Service, "a Service")
+        check.instance("MeshConfig.policy", self.policy, Policy, "a Policy")
+        check.instance("MeshConfig.strict", self.strict, bool, "True or False")
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.services.items()), self.policy, self.strict))
+
+
+def check_name(field: str, name: object) -> None:
+    """Refuse a name that no host of a URL can be equal to."""
+    if not isinstance(name, str) or not name or name != name.lower() or _NOT_IN_A_HOST.intersection(name):
+        raise check.fault(field, name, "names as they stand in URLs: the host alone, in lower case")

@@ -1,0 +1,219 @@
+"""Mesh: the services and their state, shared by any number of clients."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from random import Random
+from typing import Any, Self
+
+from resilient.balance.endpoint import Endpoint
+from resilient.config import MeshConfig, as_config, load
+from resilient.core import check
+from resilient.core.bound import Bound
+from resilient.core.classify import HttpClassifier
+from resilient.discovery.dns import dns
+from resilient.policy.policy import Policy
+from resilient.runtime.control import Control, Watch
+from resilient.service import Service
+
+_CLASSIFIER = HttpClassifier(time.time)
+_MAX_UNCONFIGURED = 1024  # hosts; a crawler must not fill the memory with statistics
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What requests read: replaced as a whole, never changed (but for hosts met by the way)."""
+
+    config: MeshConfig
+    services: Mapping[str, Bound]
+    hosts: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
+    """Hosts that are not configured, by name, port, and whether we choose the address."""
+
+
+class Mesh:
+    """Services, and all that is known about their endpoints.
+
+    `services`: name to Service; the name is the host of the URLs (`http://orders/...`).
+    `policy`: for services without one, and for every other host. `strict`: refuse hosts that
+    are not services. `seed`: makes the choices of this mesh repeatable.
+
+    A Mesh may be shared by clients of any kind, threads and event loops. It starts at most
+    one thread, when a source has to be watched; `close()` ends it, and so does the end of
+    the program.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, Service] | None = None,
+        *,
+        policy: Policy | None = None,
+        strict: bool = False,
+        seed: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self.rng = Random(seed)
+        self._control = Control(clock, Random(self.rng.random()))
+        self._lock = threading.Lock()
+        self.closed = False
+        self.snapshot = Snapshot(MeshConfig({}, Policy(), False), {})
+        self.apply(MeshConfig(services or {}, policy or Policy(), strict))
+        _meshes.add(self)
+        weakref.finalize(self, self._control.close, 0.0)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """A mesh from a YAML, TOML or JSON file; raises ConfigError that lists every fault."""
+        mesh = cls(**options)
+        mesh.apply(load(Path(path)))
+        return mesh
+
+    def apply(self, config: MeshConfig | Mapping[str, Any]) -> None:
+        """Replace the configuration; calls in flight end under the old one.
+
+        Takes a MeshConfig, a mapping of names to Services (the rest stays as it is), or plain
+        data as a configuration file holds. Statistics, and the state of every policy that did
+        not change, are kept. Raises ConfigError, and changes nothing, if something is wrong.
+        """
+        with self._lock:
+            old = self.snapshot
+            new = as_config(config, old.config)
+            services = {name: self._bind(name, service, new.policy, old) for name, service in new.services.items()}
+            hosts = old.hosts if new.policy == old.config.policy and not new.strict else {}
+            self.snapshot = Snapshot(new, services, dict(hosts))
+            kept = {id(bound.watch) for bound in [*services.values(), *hosts.values()]}
+        for bound in [*old.services.values(), *old.hosts.values()]:
+            if isinstance(bound.watch, Watch) and id(bound.watch) not in kept:
+                self._control.unwatch(bound.watch)
+
+    def _bind(self, name: str, service: Service, policy: Policy, old: Snapshot) -> Bound:
+        policy = service.policy or policy
+        previous = old.services.get(name)
+        if previous is not None and previous.policy == policy and old.config.services[name].source == service.source:
+            return previous
+        bound = Bound(name, policy, self.rng, _CLASSIFIER)
+        if previous is not None:
+            bound.adopt(previous)
+            if previous.endpoints:
+                bound.update(previous.endpoints, self.clock())
+        bound.watch = self._control.watch(bound, service.source)
+        return bound
+
+    def find(self, host: str, port: int, *, dials: bool = True) -> Bound:
+        """The service for a host: a configured one, or one made for it on its first use.
+
+        `dials` is False when somebody else chooses the address (a proxy, a transport of
+        yours): then the host itself is the only endpoint.
+        """
+        snapshot = self.snapshot
+        bound = snapshot.services.get(host)
+        if bound is not None:
+            return bound
+        bound = snapshot.hosts.get((host, port, dials))
+        if bound is not None:
+            return bound
+        if snapshot.config.strict:
+            raise check.ConfigError(_unknown(host, snapshot.services))
+        with self._lock:
+            return self._meet(host, port, dials, self.snapshot)
+
+    def _meet(self, host: str, port: int, dials: bool, snapshot: Snapshot) -> Bound:
+        key = (host, port, dials)
+        if key in snapshot.hosts:
+            return snapshot.hosts[key]
+        while len(snapshot.hosts) >= _MAX_UNCONFIGURED:
+            self._drop_idle_host(snapshot)
+        bound = Bound(host if port in (80, 443) else f"{host}:{port}", snapshot.config.policy, self.rng, _CLASSIFIER)
+        if not dials or _is_address(host):
+            bound.update((Endpoint(host, port),), self.clock())
+        else:
+            bound.watch = self._control.watch(bound, dns(host, port))
+        snapshot.hosts[key] = bound
+        return bound
+
+    def _drop_idle_host(self, snapshot: Snapshot) -> None:
+        key = next((key for key, bound in snapshot.hosts.items() if not bound.in_flight), next(iter(snapshot.hosts)))
+        bound = snapshot.hosts.pop(key)
+        if isinstance(bound.watch, Watch):
+            self._control.unwatch(bound.watch)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """What is known now, as plain data: for each service its endpoints and its breaker."""
+        snapshot = self.snapshot
+        everything = [*snapshot.services.values(), *snapshot.hosts.values()]
+        now = self.clock()
+        return {bound.name: _status(bound, now) for bound in everything}
+
+    def close(self) -> None:
+        """End the watching and its thread. Clients close their own connections. Idempotent."""
+        self.closed = True
+        self._control.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _after_fork(self) -> None:
+        """In a forked child: no thread, nothing in flight, locks free, other random numbers."""
+        self._lock = threading.Lock()
+        self._control.forget()
+        self.rng.seed()
+        snapshot = self.snapshot
+        for bound in [*snapshot.services.values(), *snapshot.hosts.values()]:
+            bound.reset_in_flight()
+        self.snapshot = Snapshot(snapshot.config, snapshot.services, snapshot.hosts)
+
+
+def _status(bound: Bound, now: float) -> dict[str, Any]:
+    return {
+        "breaker": bound.breaker.state if bound.breaker is not None else None,
+        "resolved": bound.picker is not None,
+        "error": str(bound.failure) if bound.failure is not None else None,
+        "endpoints": [
+            {
+                "address": stats.address,
+                "requests": stats.requests,
+                "failures": stats.failures,
+                "in_flight": stats.in_flight,
+                "latency": stats.cost,
+                "ejected_for": max(0.0, stats.ejected_until - now) if stats.ejected_until is not None else None,
+            }
+            for stats in bound.members
+        ],
+    }
+
+
+def _unknown(host: str, services: Mapping[str, Bound]) -> str:
+    near = difflib.get_close_matches(host, services, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"service: {host!r} is not known to this strict mesh; expected one of {', '.join(sorted(services)) or '(none)'}{hint}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+_meshes: weakref.WeakSet[Mesh] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for mesh in list(_meshes):
+        mesh._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

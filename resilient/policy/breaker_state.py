@@ -1,0 +1,311 @@
+"""The machine of a breaker: CLOSED, OPEN and HALF-OPEN, and the permits that they grant.
+
+Each phase is an object, made anew by every transition, and a permit remembers the one that
+granted it: the result of a permit of another phase is late, and counts nowhere. That is the
+whole of the generation check.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock  # arithmetic on a few fields; nothing waits or calls back inside it
+from typing import TYPE_CHECKING, ClassVar
+
+from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreakerStorage
+
+from resilient.core.outcome import Kind, Outcome
+from resilient.policy.circuit import Change, Circuit
+from resilient.policy.window import Window
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from resilient.policy.breaker import Breaker
+
+_SUCCESS = Kind.SUCCESS
+_FAILURE = Kind.FAILURE
+
+
+class Closed:
+    """Calls pass; their results are counted."""
+
+    __slots__ = ("window",)
+    name: ClassVar[str] = STATE_CLOSED
+
+    def __init__(self, window: float) -> None:
+        self.window = Window(window)
+
+    def admits_at(self, now: float) -> float:
+        """The first time from `now` on at which a call passes."""
+        return now
+
+
+class Open:
+    """Calls are refused, until `until`."""
+
+    __slots__ = ("until",)
+    name: ClassVar[str] = STATE_OPEN
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+
+    def admits_at(self, now: float) -> float:
+        """The first time from `now` on at which a call passes."""
+        return max(now, self.until)
+
+
+class HalfOpen:
+    """Probes pass, as many at a time as successes are `missing`."""
+
+    __slots__ = ("missing", "probes")
+    name: ClassVar[str] = STATE_HALF_OPEN
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+        self.probes: list[Probe] = []
+
+    def admits_at(self, now: float) -> float:
+        """The first time from `now` on at which a call passes, should no result come before."""
+        leases = sorted(probe.lease_end for probe in self.probes if probe.lease_end > now)
+        return now if len(leases) < self.missing else leases[len(leases) - self.missing]
+
+    def grant(self, permit: Probe, now: float) -> None:
+        """Give a place to a probe."""
+        self.probes = [probe for probe in self.probes if probe.lease_end > now]
+        self.probes.append(permit)
+
+
+Phase = Closed | Open | HalfOpen
+Granting = Closed | HalfOpen
+
+
+class Permit:
+    """Leave for one call. `observe` takes effect once, however often it is called."""
+
+    __slots__ = ("_phase", "_state")
+
+    def __init__(self, state: BreakerState, phase: Granting) -> None:
+        self._state = state
+        self._phase: Granting | None = phase
+
+    def observe(self, outcome: Outcome, now: float) -> None:
+        """Feed the result back."""
+        phase, self._phase = self._phase, None
+        if phase is None:
+            return
+        if outcome.kind is _SUCCESS:
+            self._state.succeed(phase, now)
+        elif outcome.kind is _FAILURE:
+            self._state.fail(phase, outcome, now)
+        # The others take no lock: a cancellation may come from a finalizer, in the middle of anything.
+
+
+class Probe(Permit):
+    """Leave for one call of a breaker that is HALF-OPEN."""
+
+    __slots__ = ("lease_end",)
+
+    def __init__(self, state: BreakerState, phase: HalfOpen, lease_end: float) -> None:
+        super().__init__(state, phase)
+        self.lease_end = lease_end
+        """When its place goes to another; -inf once it has its result."""
+
+    def observe(self, outcome: Outcome, now: float) -> None:
+        """Feed the result back, and give the place back."""
+        self.lease_end = float("-inf")
+        super().observe(outcome, now)
+
+
+class BreakerState:
+    """The breaker of one service. A call asks `admit` and feeds its Permit.
+
+    The state is what the storage says; the phase is what we know beside it. Where they
+    differ, somebody else has written the storage, and the phase follows at the next call.
+    Failures, probes and transitions are counted under one lock; passing and succeeding while
+    CLOSED, and being refused while OPEN, need none.
+    """
+
+    __slots__ = ("_break", "_circuit", "_heard", "_lock", "_phase", "_storage", "breaker", "name", "remote", "untold")
+
+    def __init__(self, breaker: Breaker, name: str, circuit: Circuit, remote: CircuitBreakerStorage | None) -> None:
+        self.breaker = breaker
+        self.name = name
+        self.remote = remote
+        """A storage that others share, which only a mirror may touch; or None."""
+        self.untold: Phase | None = None
+        """Our latest OPEN or CLOSED that `remote` has not been told."""
+        self._circuit = circuit
+        self._storage = circuit.storage
+        self._lock = allocate_lock()
+        self._break = breaker.break_duration
+        self._phase: Phase = Closed(breaker.window)
+        # A ready breaker may be given listeners at any time; ours has those that it was made with.
+        self._heard = breaker.circuit_breaker is not None or bool(circuit.breaker.listeners)
+
+    @property
+    def state(self) -> str:
+        """'closed', 'open' or 'half-open'. OPEN lasts until the first call after the break."""
+        return self._storage.state
+
+    @property
+    def retry_at(self) -> float | None:
+        """When the first probe may pass, on the clock of `now`; None unless OPEN."""
+        phase = self._phase
+        return phase.until if isinstance(phase, Open) else None
+
+    def remaining(self, now: float) -> float:
+        """Seconds until a call may pass, should no result come before; 0.0 if one may now."""
+        return self._follow(now).admits_at(now) - now
+
+    def admit(self, now: float) -> Permit | None:
+        """Leave for one call; None if it is refused."""
+        phase = self._phase
+        if self._storage.state != phase.name:
+            phase = self._follow(now)
+        permit = Permit(self, phase) if isinstance(phase, Closed) else self._admit_probe(phase, now)
+        if self._heard and permit is not None:
+            self._circuit.before_call()
+        return permit
+
+    def _admit_probe(self, phase: Phase, now: float) -> Permit | None:
+        if phase.admits_at(now) > now:
+            return None
+        change = None
+        with self._lock:
+            if isinstance(self._phase, Open) and self._phase.admits_at(now) <= now:
+                change = self._enter(HalfOpen(self.breaker.probes))
+            permit = self._grant(now)
+        self._circuit.changed(change)
+        return permit
+
+    def _grant(self, now: float) -> Permit | None:
+        """A permit of the present phase, under the lock."""
+        phase = self._phase
+        if isinstance(phase, Closed):
+            return Permit(self, phase)
+        if isinstance(phase, Open) or phase.admits_at(now) > now:
+            return None
+        probe = Probe(self, phase, now + self.breaker.break_duration)
+        phase.grant(probe, now)
+        return probe
+
+    def succeed(self, phase: Granting, now: float) -> None:
+        """Count the success of a permit of `phase`; only permits call this."""
+        change = None
+        if isinstance(phase, Closed):
+            self._count_success(phase, now)
+        else:
+            with self._lock:
+                if self._is_current(phase):
+                    change = self._count_probe(phase)
+        if self._heard:
+            self._circuit.changed(change)
+            self._circuit.success()
+
+    def fail(self, phase: Granting, outcome: Outcome, now: float) -> None:
+        """Count the failure of a permit of `phase`; only permits call this."""
+        if self._circuit.excludes(outcome.error):
+            return
+        change = None
+        with self._lock:
+            if self._is_current(phase):
+                change = self._count_failure(phase, now)
+        if self._heard:
+            self._circuit.failure(outcome)
+            self._circuit.changed(change)
+
+    def _is_current(self, phase: Granting) -> bool:
+        """False for a late result: the breaker has moved on, or the storage says so."""
+        return phase is self._phase and self._storage.state == phase.name
+
+    def _count_success(self, phase: Closed, now: float) -> None:
+        """Every call comes here: a lock only when a bucket is complete, one addition else."""
+        if phase is not self._phase:
+            return
+        window = phase.window
+        if now >= window.end:
+            with self._lock:
+                window.turn(now)
+        window.results += 1
+        if self._storage.counter:
+            self._storage.reset_counter()
+
+    def _count_probe(self, phase: HalfOpen) -> Change | None:
+        self._storage.reset_counter()
+        self._storage.increment_success_counter()
+        phase.missing -= 1
+        return self._enter(self._new_closed()) if phase.missing == 0 else None
+
+    def _count_failure(self, phase: Granting, now: float) -> Change | None:
+        self._storage.increment_counter()
+        if isinstance(phase, Closed):
+            phase.window.record(True, now)
+            if not self._has_failed(phase.window):
+                return None
+        return self._enter(self._new_open(now))
+
+    def _has_failed(self, window: Window) -> bool:
+        limit, ratio = self.breaker.consecutive_failures, self.breaker.failure_ratio
+        if limit is not None and self._storage.counter >= limit:
+            return True
+        enough = window.results >= self.breaker.minimum_throughput
+        return ratio is not None and enough and window.failures / window.results >= ratio
+
+    def _new_open(self, now: float, age: float = 0.0) -> Open:
+        """OPEN for the present break, `age` seconds of which are over; the next one is longer."""
+        until = now + max(0.0, self._break - age)
+        if self.breaker.max_break_duration is not None:
+            self._break = min(2 * self._break, self.breaker.max_break_duration)
+        return Open(until)
+
+    def _new_closed(self) -> Closed:
+        self._break = self.breaker.break_duration
+        return Closed(self.breaker.window)
+
+    def _enter(self, phase: Phase) -> Change | None:
+        """Go over to `phase` by a decision of ours, under the lock."""
+        self._phase = phase
+        if not isinstance(phase, HalfOpen):
+            self.untold = phase
+        return self._circuit.turn(phase.name)
+
+    def _follow(self, now: float) -> Phase:
+        """The present phase, made after the storage if somebody else has written that."""
+        change = None
+        with self._lock:
+            if self._storage.state != self._phase.name:
+                self._phase = self._phase_of(self._storage.state, now)
+                change = self._circuit.show()
+            phase = self._phase
+        self._circuit.changed(change)
+        return phase
+
+    def _phase_of(self, state: str, now: float, age: float = 0.0) -> Phase:
+        if state == STATE_OPEN:
+            return self._new_open(now, age)
+        return HalfOpen(self.breaker.probes) if state == STATE_HALF_OPEN else self._new_closed()
+
+    def adopt(self, state: str, now: float, age: float = 0.0) -> bool:
+        """Follow another process, which went over to OPEN or CLOSED `age` seconds ago.
+
+        False, and nothing is done, if there is news of our own to tell first.
+        """
+        change = None
+        with self._lock:
+            if self.untold is not None:
+                return False
+            if state != self._storage.state:
+                self._phase = self._phase_of(state, now, age)
+                change = self._circuit.turn(state)
+        self._circuit.changed(change)
+        return True
+
+    def told(self, phase: Phase) -> None:
+        """The shared storage knows of `phase` now; what came later it has yet to be told."""
+        with self._lock:
+            if self.untold is phase:
+                self.untold = None
+
+    @property
+    def opened_at(self) -> datetime | None:
+        """When it opened last, on the wall clock: for other users of the storage."""
+        return self._storage.opened_at

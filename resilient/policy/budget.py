@@ -1,0 +1,103 @@
+"""Retry budget: retries as a share of requests, so that a fault cannot become a storm.
+
+Why a share and not a count per call: with n attempts allowed, n layers and a total outage,
+counts multiply the load by n to the power of the layers; a share adds a fifth, whatever n is.
+
+The windowed bucket is Finagle's RetryBudget (deposit one per request, withdraw 1/ratio per
+retry, 10 s window, 20 %, 10 a second) with one change: Finagle's floor of `min_per_second`
+is there for the whole window at once, 100 retries at a cold start with its defaults; ours
+refills at that rate and holds one second's worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resilient.core import check
+
+_SLOTS = 10  # of the window, as Tower's TpsBudget has; the window moves by a tenth at a time
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """At most `ratio` retries per request over `window` seconds, plus `min_per_second`.
+
+    One budget serves all calls of a service in a Mesh, whichever client makes them; hedges
+    draw from it as well. Retries of what never left the process are free. Defaults: 0.2, 10
+    a second, 10 s (Finagle; Gateway API GEP-3388 has the same).
+    """
+
+    ratio: float = 0.2
+    min_per_second: float = 10.0
+    window: float = 10.0
+
+    def __post_init__(self) -> None:
+        check.ratio("RetryBudget.ratio", self.ratio)
+        check.number("RetryBudget.min_per_second", self.min_per_second)
+        check.seconds("RetryBudget.window", self.window)
+
+    def bind(self) -> BudgetState:
+        """A budget with nothing spent."""
+        return BudgetState(self)
+
+
+class BudgetState:
+    """The counts of one budget. `deposit` per call, `withdraw` per retry or hedge."""
+
+    __slots__ = ("_balance", "_index", "_reserve", "_reserve_at", "_slot_end", "_slots", "_width", "budget")
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self.budget = budget
+        self._width = budget.window / _SLOTS
+        self._slots = [0.0] * _SLOTS
+        self._index = 0
+        self._slot_end = float("-inf")
+        self._balance = 0.0  # the sum of the slots, kept beside them
+        self._reserve = budget.min_per_second
+        self._reserve_at: float | None = None
+
+    def deposit(self, now: float) -> None:
+        """Count one call."""
+        if now >= self._slot_end:
+            self._turn(now)
+        self._slots[self._index] += self.budget.ratio
+        self._balance += self.budget.ratio
+
+    def withdraw(self, now: float) -> bool:
+        """Take what one retry costs; False, and nothing taken, if it is not there."""
+        if now >= self._slot_end:
+            self._turn(now)
+        if self._balance >= 1 - 1e-9:
+            self._slots[self._index] -= 1
+            self._balance -= 1
+            return True
+        self._refill(now)
+        if self._reserve >= 1 - 1e-9:
+            self._reserve -= 1
+            return True
+        return False
+
+    def available(self, now: float) -> float:
+        """Retries that could be made at `now`."""
+        self._turn(now)
+        self._refill(now)
+        return max(0.0, self._balance) + self._reserve
+
+    def _refill(self, now: float) -> None:
+        rate = self.budget.min_per_second
+        since = self._reserve_at if self._reserve_at is not None else now
+        self._reserve = min(max(rate, 1.0) if rate else 0.0, self._reserve + rate * max(0.0, now - since))
+        self._reserve_at = now
+
+    def _turn(self, now: float) -> None:
+        """Forget the slots that have left the window."""
+        passed = int((now - self._slot_end) / self._width) + 1 if self._slot_end > float("-inf") else _SLOTS
+        if passed >= _SLOTS:
+            self._slots = [0.0] * _SLOTS
+            self._slot_end = now + self._width
+        elif passed > 0:
+            for _ in range(passed):
+                self._index = (self._index + 1) % _SLOTS
+                self._slots[self._index] = 0.0
+            self._slot_end += passed * self._width
+        self._balance = sum(self._slots)

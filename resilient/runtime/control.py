@@ -1,0 +1,180 @@
+"""The control thread: at most one per Mesh, started when it is first needed.
+
+It runs an asyncio event loop of its own, in which resolvers watch their sources. Requests
+never wait for it, but for the first resolution of a service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, Protocol
+
+from resilient.core.bound import Bound
+from resilient.discovery.resolver import FixedResolver, ResolutionFailed, Resolver
+
+log = logging.getLogger("resilient.discovery")
+
+BACKOFF_FIRST = 1.0
+BACKOFF_MAX = 30.0
+"""Pause before a failed source is asked again: doubling from 1 s to 30 s, with jitter."""
+
+
+class Wakeable(Protocol):
+    """A waiter that can be woken from any thread."""
+
+    def wake(self) -> bool: ...
+
+
+class Watch:
+    """One service being watched: who waits for its first resolution, and when it may hope."""
+
+    def __init__(self, bound: Bound, resolver: Resolver, clock: Callable[[], float]) -> None:
+        self.bound = bound
+        self.resolver = resolver
+        self._clock = clock
+        self._waiters: set[Wakeable] = set()
+        self._lock = threading.Lock()
+        self._answered = False
+        self.task: asyncio.Task[None] | None = None
+
+    def subscribe(self, waiter: Wakeable) -> None:
+        """Wake `waiter` when the service is resolved or has failed to be; at once if it was."""
+        with self._lock:
+            if not self._answered:
+                self._waiters.add(waiter)
+                return
+        waiter.wake()
+
+    def unsubscribe(self, waiter: Wakeable) -> None:
+        """Forget a waiter."""
+        with self._lock:
+            self._waiters.discard(waiter)
+
+    def answer(self) -> None:
+        """Wake all who wait: there are endpoints, or a reason why not."""
+        with self._lock:
+            self._answered = True
+            waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            waiter.wake()
+
+    async def run(self, rng: Random) -> None:
+        """Follow the resolver for ever; its failures leave the last good set in place."""
+        failures = 0
+        while True:
+            try:
+                async for endpoints in self.resolver.watch():
+                    if failures:
+                        log.info("%s: resolved again", self.bound.name)
+                    failures = 0
+                    self.bound.update(endpoints, self._clock())
+                    self.answer()
+                return
+            except ResolutionFailed as failure:
+                pause = self._failed(failure, failures, rng)
+            except Exception as error:
+                log.exception("%s: %r broke", self.bound.name, self.resolver)
+                pause = self._failed(error, failures, rng)
+            failures += 1
+            await asyncio.sleep(pause)
+
+    def _failed(self, error: Exception, failures: int, rng: Random) -> float:
+        self.bound.failure = error
+        if failures == 0:
+            kept = len(self.bound.endpoints)
+            log.warning("%s: %s; %s", self.bound.name, error, f"keeping {kept} known endpoints" if kept else "no endpoints")
+        self.answer()
+        asked = getattr(error, "retry_after", None)
+        if asked is not None:
+            return float(asked)
+        return min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** min(failures, 10)) * (0.5 + rng.random() / 2)
+
+
+class Control:
+    """The thread and what it runs. `watch` and `spawn` may be called from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, rng: Random | None = None) -> None:
+        self._clock = clock
+        self._rng = rng or Random()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def running(self) -> bool:
+        """True while there is a thread."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def watch(self, bound: Bound, resolver: Resolver) -> Watch | None:
+        """Keep `bound` up to date from `resolver`; None if it is so already, for good."""
+        if isinstance(resolver, FixedResolver):
+            bound.update(resolver.endpoints(), self._clock())
+            return None
+        watch = Watch(bound, resolver, self._clock)
+        self.spawn(lambda: self._start(watch))
+        return watch
+
+    def _start(self, watch: Watch) -> None:
+        watch.task = asyncio.get_running_loop().create_task(watch.run(self._rng))
+
+    def unwatch(self, watch: Watch) -> None:
+        """Stop following a source."""
+        if self.running:
+            self.spawn(lambda: watch.task.cancel() if watch.task is not None else None)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a coroutine in the control loop."""
+        self.spawn(lambda: asyncio.get_running_loop().create_task(work()))
+
+    def spawn(self, function: Callable[[], object]) -> None:
+        """Call `function` in the control loop, starting the thread if there is none."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the mesh is closed")
+            if self._loop is None or not self.running:
+                self._begin()
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(function)
+
+    def _begin(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=_run, args=(self._loop,), name="resilient-control", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End all watching and the thread; waits for it, at most `timeout` seconds."""
+        with self._lock:
+            self._closed = True
+            thread, loop = self._thread, self._loop
+            self._thread = self._loop = None
+        if thread is None or loop is None or not thread.is_alive():
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def forget(self) -> None:
+        """After a fork: the thread lives on in the parent only, so begin anew when needed."""
+        self._thread = self._loop = None
+        self._lock = threading.Lock()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()

@@ -1,0 +1,46 @@
+"""Test doubles of the HTTP library: noticed, so that tests written for it work unchanged.
+
+pytest-httpx replaces the `handle_request` of httpx's transports, respx that of httpcore's
+pools. Our wires pass through neither. While such a double is in place, an attempt is carried
+by a plain transport of the library at the logical URL, and hosts are not resolved. A wrapper
+such as OpenTelemetry's keeps the module name of what it wraps, and is not a double.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from resilient.binding import Binding
+
+
+class Doubles:
+    """Tells whether the library is doubled, and makes the transport that the double sees."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+        self._home = f"{binding.name}._transports.default"
+        self._plain: Any = None
+
+    def active(self) -> bool:
+        """True while a double is in place (for sync; async is doubled by the same tools at once)."""
+        if self._binding.HTTPTransport.handle_request.__module__ != self._home:
+            return True
+        return "respx" in sys.modules and _pools_are_doubled()
+
+    def transport(self) -> Any:
+        """The plain sync transport."""
+        if self._plain is None:
+            self._plain = self._binding.HTTPTransport()
+        return self._plain
+
+    def async_transport(self) -> Any:
+        """The plain async transport."""
+        if self._plain is None:
+            self._plain = self._binding.AsyncHTTPTransport()
+        return self._plain
+
+
+def _pools_are_doubled() -> bool:
+    httpcore = sys.modules.get("httpcore")
+    return httpcore is not None and httpcore.ConnectionPool.handle_request.__module__ != "httpcore._sync.connection_pool"

@@ -1,0 +1,93 @@
+"""Asynchronous connections: which event loop runs, and the streams of trio."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore2
+
+from resilient.runtime.wire import aio
+from resilient.runtime.wire.link import Link
+
+
+class AsyncLink(Link, httpcore2.AsyncNetworkBackend):
+    """Connects to its endpoint whatever host the URL names."""
+
+    async def connect_tcp(
+        self,
+        host: str,  # noqa: ARG002
+        port: int,  # noqa: ARG002
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """A stream to the endpoint."""
+        options = socket_options or ()
+        if _on_trio():
+            return await self._connect_on_trio(timeout, local_address, options)
+        return await aio.connect(self, self.endpoint, timeout, local_address, options)
+
+    async def _connect_on_trio(
+        self, timeout: float | None, local_address: str | None, options: Iterable[Any]
+    ) -> httpcore2.AsyncNetworkStream:
+        backend = _trio_backend()
+        host, port = self.endpoint.host, self.endpoint.port
+        if self.endpoint.is_unix:
+            inner = await backend.connect_unix_socket(host, timeout, options)
+        else:
+            inner = await backend.connect_tcp(host, port, timeout, local_address, options)
+        stream = TrioStream(inner, self)
+        self.connected(stream)
+        return stream
+
+
+def _on_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+def _trio_backend() -> httpcore2.AsyncNetworkBackend:
+    from httpcore2 import TrioBackend
+
+    return TrioBackend()
+
+
+class TrioStream(httpcore2.AsyncNetworkStream):
+    """httpcore's trio stream, counted."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, link: Link) -> None:
+        self._inner = inner
+        self._link = link
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """What has arrived; b"" at the end."""
+        data = await self._inner.read(max_bytes, timeout)
+        if data:
+            self._link.reads += 1
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Hand all of it to the kernel."""
+        if buffer:
+            self._link.writes += 1
+            await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        """The same connection, encrypted."""
+        inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        stream = TrioStream(inner, self._link)
+        self._link.secured(stream)
+        return stream
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore's stream says."""
+        return self._inner.get_extra_info(info)

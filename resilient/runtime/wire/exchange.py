@@ -1,0 +1,85 @@
+"""One request as httpcore takes it, and what can be proven about it when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+import httpcore2
+
+from resilient.runtime.wire.deadline import attempt_deadline
+from resilient.runtime.wire.link import Link
+
+_PORTS = {b"http": 80, b"https": 443, b"ws": 80, b"wss": 443}
+_REFUSED_STREAM = 7  # RFC 9113, section 7
+
+
+class Target(httpcore2.URL):
+    """A URL whose parts are known: nothing is parsed, and its origin is made once."""
+
+    __slots__ = ("origin",)
+    origin: httpcore2.Origin  # type: ignore[misc]
+
+    def __init__(self, url: Any, target: bytes | None) -> None:
+        self.scheme = scheme = url.raw_scheme
+        self.host = host = url.raw_host
+        self.port = port = url.port
+        self.target = url.raw_path if target is None else target
+        self.origin = httpcore2.Origin(scheme, host, port or _PORTS.get(scheme, 0))
+
+
+class Exchange(httpcore2.Request):
+    """A request of httpx on its way, with the link that carries it."""
+
+    def __init__(self, request: Any, extensions: Mapping[str, Any]) -> None:
+        self.method = request.method.encode("ascii")
+        self.url = Target(request.url, extensions.get("target"))
+        self.headers = request.headers.raw
+        self.stream = request.stream
+        self.extensions = extensions  # type: ignore[assignment]
+        self.request = request
+        self.stream_id: int | None = None
+        self._link: Link | None = None
+        self._writes = 0
+        self._reads = 0
+
+    def begin(self, link: Link) -> None:
+        """It is about to be sent on this link; what was proven of an earlier one is void."""
+        self._link = link
+        self._writes = link.writes
+        self._reads = link.reads
+
+    @property
+    def unsent(self) -> bool:
+        """True if it is proven that not one byte of it has left."""
+        return self._link is None or self._link.writes == self._writes
+
+    @property
+    def stale(self) -> bool:
+        """True if the link has served before and has not brought a byte since this began."""
+        return self._link is not None and 0 < self._link.reads == self._reads
+
+    def refused(self, error: Exception) -> bool:
+        """True if the peer has said that it did not act on it (RFC 9113, sections 6.8, 8.7)."""
+        event = error.args[0] if isinstance(error, httpcore2.RemoteProtocolError) and error.args else None
+        last_stream_id = getattr(event, "last_stream_id", None)
+        if last_stream_id is not None:
+            return last_stream_id < (self.stream_id or 1)
+        return getattr(event, "error_code", None) == _REFUSED_STREAM
+
+    def note(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpcore's trace callback: which HTTP/2 stream it has become."""
+        if event == "http2.send_request_headers.started":
+            self.stream_id = info["stream_id"]
+
+
+def within_pool_deadline(extensions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`extensions` with a wait for a connection that ends at the deadline of the attempt."""
+    deadline = attempt_deadline.get()
+    if deadline is None:
+        return extensions
+    timeouts = extensions.get("timeout") or {}
+    pool = timeouts.get("pool")
+    left = max(0.0, deadline - monotonic())
+    return {**extensions, "timeout": {**timeouts, "pool": left if pool is None else min(pool, left)}}

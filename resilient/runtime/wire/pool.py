@@ -1,0 +1,128 @@
+"""httpcore's pools with our links under their connections."""
+
+from __future__ import annotations
+
+import httpcore2
+
+from resilient.balance.endpoint import Endpoint
+from resilient.runtime.wire.async_link import AsyncLink
+from resilient.runtime.wire.blocking import BlockingLink
+from resilient.runtime.wire.exchange import Exchange
+from resilient.runtime.wire.link import Generation
+from resilient.runtime.wire.settings import WireSettings
+
+_SECURE = (b"https", b"wss")
+
+
+class Connection(httpcore2.HTTPConnection):
+    """A connection that knows its age, and looks before it is used again."""
+
+    link: BlockingLink
+
+    def handle_request(self, request: httpcore2.Request) -> httpcore2.Response:
+        """Send it, unless the peer has hung up; then the pool takes another connection."""
+        assert isinstance(request, Exchange)
+        if self.link.reads and self.is_idle() and self.link.hung_up():
+            self.close()
+            raise httpcore2.ConnectionNotAvailable
+        request.begin(self.link)
+        return super().handle_request(request)
+
+    def is_available(self) -> bool:
+        """False once it is retired: what is on it may end, nothing more may begin."""
+        return super().is_available() and not self.link.retired
+
+    def has_expired(self) -> bool:
+        """True once it is retired; asked only while nothing is on it or about to be."""
+        return self.link.retired or super().has_expired()
+
+
+class Pool(httpcore2.ConnectionPool):
+    """The blocking connections to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, settings: WireSettings) -> None:
+        super().__init__(
+            max_connections=settings.max_connections,
+            max_keepalive_connections=settings.max_keepalive,
+            keepalive_expiry=settings.keepalive_expiry,
+        )
+        self.generation = Generation()
+        self._endpoint = endpoint
+        self._settings = settings
+
+    def create_connection(self, origin: httpcore2.Origin) -> Connection:
+        """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
+        settings = self._settings
+        link = BlockingLink(self._endpoint, settings, self.generation)
+        connection = Connection(
+            origin=origin,
+            ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
+            keepalive_expiry=settings.keepalive_expiry,
+            http1=settings.http1,
+            http2=settings.http2,
+            local_address=settings.local_address,
+            network_backend=link,
+            socket_options=settings.socket_options,
+        )
+        connection.link = link
+        return connection
+
+
+class AsyncConnection(httpcore2.AsyncHTTPConnection):
+    """As Connection, asynchronous."""
+
+    link: AsyncLink
+
+    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+        """Send it, unless the peer has hung up; then the pool takes another connection."""
+        assert isinstance(request, Exchange)
+        if self.link.reads and self.is_idle() and self.link.hung_up():
+            await self.aclose()
+            raise httpcore2.ConnectionNotAvailable
+        request.begin(self.link)
+        return await super().handle_async_request(request)
+
+    def is_available(self) -> bool:
+        """False once it is retired: what is on it may end, nothing more may begin."""
+        return super().is_available() and not self.link.retired
+
+    def has_expired(self) -> bool:
+        """True once it is retired; asked only while nothing is on it or about to be."""
+        return self.link.retired or super().has_expired()
+
+
+class AsyncPool(httpcore2.AsyncConnectionPool):
+    """The asynchronous connections to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, settings: WireSettings) -> None:
+        super().__init__(
+            max_connections=settings.max_connections,
+            max_keepalive_connections=settings.max_keepalive,
+            keepalive_expiry=settings.keepalive_expiry,
+        )
+        self.generation = Generation()
+        self._endpoint = endpoint
+        self._settings = settings
+
+    def create_connection(self, origin: httpcore2.Origin) -> AsyncConnection:
+        """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
+        settings = self._settings
+        link = AsyncLink(self._endpoint, settings, self.generation)
+        connection = AsyncConnection(
+            origin=origin,
+            ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
+            keepalive_expiry=settings.keepalive_expiry,
+            http1=settings.http1,
+            http2=settings.http2,
+            local_address=settings.local_address,
+            network_backend=link,
+            socket_options=settings.socket_options,
+        )
+        connection.link = link
+        return connection
+
+    async def _close_connections(self, closing: list[httpcore2.AsyncConnectionInterface]) -> None:
+        # Called twice for each request, nearly always with nothing to close, and then only a
+        # cancel scope is entered and left. If httpcore renames it, it is merely slower.
+        if closing:
+            await super()._close_connections(closing)

@@ -1,0 +1,47 @@
+"""What a wire can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from resilient.core import check
+from resilient.identity.tls import TLS
+
+SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+
+
+@dataclass(frozen=True, slots=True)
+class WireSettings:
+    """Connections to one endpoint: how they are made, how many, how long they live.
+
+    `max_connections` (100, as httpx) counts for each endpoint; None for no limit.
+    `max_keepalive` is how many of them may stay open while idle: None for all of them, since
+    a smaller number makes a busy client reconnect all the time. An idle connection is closed
+    after `keepalive_expiry` seconds (5, as httpx; None for never). A connection older than
+    `max_connection_age` seconds takes no further request (None: no limit, as Envoy's
+    `max_connection_duration`); each one draws an age up to 10 % smaller, so that
+    connections opened together are not closed together. `http2` needs the `h2` package.
+    """
+
+    tls: TLS = TLS()
+    http1: bool = True
+    http2: bool = False
+    max_connections: int | None = 100
+    max_keepalive: int | None = None
+    keepalive_expiry: float | None = 5.0
+    max_connection_age: float | None = None
+    local_address: str | None = None
+    socket_options: Iterable[SocketOption] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.http1 or self.http2):
+            raise check.fault("WireSettings.http1", self.http1, "True, or else http2=True")
+        if self.max_connections is not None:
+            check.count("WireSettings.max_connections", self.max_connections)
+        if self.max_keepalive is not None:
+            check.count("WireSettings.max_keepalive", self.max_keepalive, minimum=0)
+        if self.keepalive_expiry is not None:
+            check.seconds("WireSettings.keepalive_expiry", self.keepalive_expiry, zero=True)
+        check.optional_seconds("WireSettings.max_connection_age", self.max_connection_age)
+        object.__setattr__(self, "socket_options", tuple(self.socket_options))

@@ -1,0 +1,183 @@
+"""Wire and AsyncWire: send a request to one endpoint."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from anyio.lowlevel import checkpoint
+
+from resilient.balance.endpoint import Endpoint
+from resilient.binding import Binding
+from resilient.runtime.wire.body import async_body_type, body_type
+from resilient.runtime.wire.exchange import Exchange, within_pool_deadline
+from resilient.runtime.wire.faults import translate
+from resilient.runtime.wire.pool import AsyncPool, Pool
+from resilient.runtime.wire.settings import WireSettings
+
+RESENT = "resilient.resent"
+"""The response extension that is True if the request was sent again on a fresh connection."""
+
+
+class _Common:
+    """What does not depend on how one waits."""
+
+    _pool: Pool | AsyncPool
+
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
+        self.endpoint = endpoint
+        self.in_flight = 0
+        """Requests under way, until their response bodies are closed."""
+        self._settings = settings
+        self._binding = binding
+        self._used = 0.0
+
+    def idle(self, now: float) -> bool:
+        """True if nothing is in flight and every connection has outlived its keep-alive.
+
+        `now` in seconds of `time.monotonic()`: closing the wire then costs nobody a warm
+        connection.
+        """
+        return not self.in_flight and now - self._used >= (self._settings.keepalive_expiry or 0.0)
+
+    def end(self) -> None:
+        """A body was closed, or there will be none."""
+        self.in_flight -= 1
+        self._used = monotonic()
+
+    def fault(self, error: Exception, exchange: Exchange) -> Exception:
+        """What to raise for an error of httpcore's; others as they are."""
+        return translate(error, exchange, self._binding) or error
+
+    def _may_resend(self, error: Exception, exchange: Exchange, resend: bool) -> bool:
+        """True for the keep-alive race: the peer closed an idle connection as we took it.
+
+        Any method may be sent again if nothing has left; with `resend` also when something
+        has. Connections as old as this one are likely to be as dead.
+        """
+        race = type(error).__name__ in _HANG_UPS and exchange.stale
+        if not race or not (resend or exchange.unsent):
+            return False
+        self._pool.generation.renew()
+        return True
+
+    def _after_resend(self, error: Exception, first: Exchange, second: Exchange) -> Exception:
+        fault: Any = translate(error, second, self._binding, fresh=first.unsent)
+        if fault is None:
+            return error
+        fault.resent = True
+        return fault  # type: ignore[no-any-return]
+
+
+_HANG_UPS = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
+
+
+class Wire(_Common):
+    """The connections to one endpoint, for threads."""
+
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
+        super().__init__(endpoint, settings, binding)
+        self._pool = Pool(endpoint, settings)
+        self._body = body_type(binding)
+
+    def send(self, request: Any, *, resend: bool) -> Any:
+        """The response to `request`, with its body still to be read.
+
+        `resend` says that the request is idempotent and its body can be read again: it may
+        then be sent a second time, on a fresh connection, if the one it was sent on turns
+        out to have been closed before. Raises the TransportErrors of the HTTP library, each
+        with `unsent`, `refused` and `resent`. Keeps to `attempt_deadline`.
+        """
+        exchange = self._exchange(request)
+        self.in_flight += 1
+        try:
+            response = self._pool.handle_request(exchange)
+        except Exception as error:
+            if not self._may_resend(error, exchange, resend):
+                self.end()
+                raise self.fault(error, exchange) from error
+            return self._resend(exchange)
+        except BaseException:
+            self.end()
+            raise
+        return self._response(exchange, response)
+
+    def _resend(self, first: Exchange) -> Any:
+        second = self._exchange(first.request)
+        try:
+            response = self._pool.handle_request(second)
+        except Exception as error:
+            self.end()
+            raise self._after_resend(error, first, second) from error
+        except BaseException:
+            self.end()
+            raise
+        response.extensions[RESENT] = True
+        return self._response(second, response)
+
+    def _exchange(self, request: Any) -> Exchange:
+        extensions = within_pool_deadline(request.extensions)
+        return Exchange(request, extensions)
+
+    def _response(self, exchange: Exchange, response: Any) -> Any:
+        return self._binding.Response(
+            response.status,
+            headers=response.headers,
+            stream=self._body(self, exchange, response.stream),
+            extensions=response.extensions,
+        )
+
+    def close(self) -> None:
+        """Close all connections; what is under way on them fails."""
+        self._pool.close()
+
+
+class AsyncWire(_Common):
+    """The connections to one endpoint, for tasks of asyncio or trio."""
+
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
+        super().__init__(endpoint, settings, binding)
+        self._pool = AsyncPool(endpoint, settings)
+        self._body = async_body_type(binding)
+
+    async def send(self, request: Any, *, resend: bool) -> Any:
+        """As Wire.send. May be cancelled at any moment; knows no deadline but that."""
+        exchange = Exchange(request, request.extensions)
+        self.in_flight += 1
+        try:
+            response = await self._pool.handle_async_request(exchange)
+        except Exception as error:
+            if not self._may_resend(error, exchange, resend):
+                self.end()
+                raise self.fault(error, exchange) from error
+            return await self._resend(exchange)
+        except BaseException:
+            self.end()
+            raise
+        return self._response(exchange, response)
+
+    async def _resend(self, first: Exchange) -> Any:
+        second = Exchange(first.request, first.extensions)
+        try:
+            response = await self._pool.handle_async_request(second)
+        except Exception as error:
+            self.end()
+            raise self._after_resend(error, first, second) from error
+        except BaseException:
+            self.end()
+            raise
+        response.extensions[RESENT] = True
+        return self._response(second, response)
+
+    def _response(self, exchange: Exchange, response: Any) -> Any:
+        return self._binding.Response(
+            response.status,
+            headers=response.headers,
+            stream=self._body(self, exchange, response.stream),
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections; what is under way on them fails."""
+        await self._pool.aclose()
+        await checkpoint()  # asyncio closes sockets in its next turn

@@ -1,0 +1,160 @@
+"""MeshTransport and AsyncMeshTransport: a request becomes a call, an outcome a response."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import anyio
+import httpx
+
+from resilient.binding import HTTPX, Binding
+from resilient.core.effects import Send
+from resilient.exchange import Exchange, Exchanges
+from resilient.mesh import Mesh
+from resilient.policy.policy import Policy
+from resilient.runtime.carrier import AsyncCarrier, Carrier, async_carrier, carrier
+from resilient.runtime.tasks import TaskDriver
+from resilient.runtime.threads import ThreadDriver
+from resilient.runtime.wire import WireSettings, attempt_deadline
+
+
+class _MeshTransport:
+    """What the transports of both libraries share, sync and async."""
+
+    _binding: ClassVar[Binding] = HTTPX
+
+    def _join(self, mesh: Mesh | None, policy: Policy | None) -> None:
+        if mesh is not None and policy is not None:
+            raise TypeError("give `mesh` or `policy`, not both: a Mesh has a policy of its own")
+        self._owns_mesh = mesh is None
+        self.mesh = mesh if mesh is not None else Mesh(policy=policy)
+
+    def _timed_out(self, exchange: Exchange) -> TimeoutError:
+        return TimeoutError(f"{exchange.call.report.service}: the attempt took too long")
+
+
+class SyncTransport(_MeshTransport):
+    """The sync transport, for either library.
+
+    `mesh`: shared with others; or `policy` for a mesh of its own, which is closed with the
+    transport. `transport`: what carries each attempt instead of our own connections.
+    `settings`: of those connections; `max_connections`: in use at once, over all endpoints.
+    `through_proxy`: the transport goes through a proxy, which then chooses the address.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh | None = None,
+        *,
+        policy: Policy | None = None,
+        transport: Any = None,
+        settings: WireSettings | None = None,
+        max_connections: int | None = None,
+        through_proxy: bool = False,
+    ) -> None:
+        self._join(mesh, policy)
+        self._carrier: Carrier = carrier(
+            transport, settings, self._binding, through_proxy, max_connections
+        )
+        self._driver = ThreadDriver(self.mesh.clock)
+        self._exchanges = Exchanges(self.mesh, self._binding, self._carrier)
+
+    def handle_request(self, request: Any) -> Any:
+        """Make the call that the request asks for."""
+        exchange = self._exchanges.begin(request)
+        outcome = self._driver.drive(exchange.call, lambda effect: self._attempt(exchange, effect))
+        return self._exchanges.finish(exchange, outcome)
+
+    def _attempt(self, exchange: Exchange, effect: Send) -> Any:
+        if effect.timeout is None:
+            return self._send(exchange, effect)
+        token = attempt_deadline.set(time.monotonic() + effect.timeout)
+        try:
+            return self._send(exchange, effect)
+        finally:
+            attempt_deadline.reset(token)
+
+    def _send(self, exchange: Exchange, effect: Send) -> Any:
+        response = self._carrier.send(exchange.request, effect)
+        if exchange.buffer and not isinstance(response.stream, self._exchanges.streams.loaded):
+            self._load(response)
+        return response
+
+    def _load(self, response: Any) -> None:
+        try:
+            chunks = list(response.stream)
+        finally:
+            response.stream.close()
+        response.stream = self._exchanges.streams.Loaded(chunks)
+
+    def close(self) -> None:
+        """Close the connections, and the mesh if it is this transport's own."""
+        self._carrier.close()
+        if self._owns_mesh:
+            self.mesh.close()
+
+
+class AsyncTransport(_MeshTransport):
+    """The async transport, for either library; asyncio and trio."""
+
+    def __init__(
+        self,
+        mesh: Mesh | None = None,
+        *,
+        policy: Policy | None = None,
+        transport: Any = None,
+        settings: WireSettings | None = None,
+        max_connections: int | None = None,
+        through_proxy: bool = False,
+    ) -> None:
+        self._join(mesh, policy)
+        self._carrier: AsyncCarrier = async_carrier(
+            transport, settings, self._binding, through_proxy, max_connections
+        )
+        self._driver = TaskDriver(self.mesh.clock)
+        self._exchanges = Exchanges(self.mesh, self._binding, self._carrier)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Make the call that the request asks for."""
+        exchange = self._exchanges.begin(request)
+        outcome = await self._driver.drive(exchange.call, lambda effect: self._attempt(exchange, effect))
+        return self._exchanges.finish(exchange, outcome)
+
+    async def _attempt(self, exchange: Exchange, effect: Send) -> Any:
+        if effect.timeout is None:
+            return await self._send(exchange, effect)
+        with anyio.move_on_after(effect.timeout):
+            return await self._send(exchange, effect)
+        raise self._timed_out(exchange)
+
+    async def _send(self, exchange: Exchange, effect: Send) -> Any:
+        response = await self._carrier.send(exchange.request, effect)
+        if exchange.buffer and not isinstance(response.stream, self._exchanges.streams.loaded):
+            await self._load(response)
+        return response
+
+    async def _load(self, response: Any) -> None:
+        try:
+            chunks = [chunk async for chunk in response.stream]
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.stream.aclose()
+        response.stream = self._exchanges.streams.Loaded(chunks)
+
+    async def aclose(self) -> None:
+        """Close the connections, and the mesh if it is this transport's own."""
+        await self._carrier.aclose()
+        if self._owns_mesh:
+            self.mesh.close()
+
+
+class MeshTransport(SyncTransport, httpx.BaseTransport):
+    """An httpx transport that resolves, balances, retries and breaks.
+
+    For those who own the client: `httpx.Client(transport=resilient.MeshTransport(mesh))`.
+    """
+
+
+class AsyncMeshTransport(AsyncTransport, httpx.AsyncBaseTransport):
+    """As MeshTransport, for `httpx.AsyncClient`, on asyncio and trio."""

@@ -1,0 +1,68 @@
+"""What every test may use: both async back ends, and a check for leaks."""
+
+from __future__ import annotations
+
+import gc
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.real.procs import IN_CI
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if IN_CI:
+        _refuse_the_source_tree()
+
+
+def _refuse_the_source_tree() -> None:
+    """CI tests what users install: a file that the wheel lacks must not go unseen."""
+    import resilient
+
+    installed = Path(sysconfig.get_path("purelib")).resolve()
+    assert resilient.__file__ is not None
+    if not Path(resilient.__file__).resolve().is_relative_to(installed):
+        raise pytest.UsageError(f"CI=true, but resilient comes from {resilient.__file__}, not from {installed}")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fail the test if threads or sockets that it made outlive it.
+
+    Ask for it before the fixtures whose closing it shall see.
+    """
+    threads = set(threading.enumerate())
+    sockets = _sockets()
+    yield
+    gc.collect()
+    assert _soon_empty(lambda: set(threading.enumerate()) - threads) == set(), "threads outlive the test"
+    assert _soon_empty(lambda: _sockets() - sockets) == set(), "sockets outlive the test"
+
+
+def _sockets() -> set[str]:
+    """The sockets of this process by inode; none where there is no /proc."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):  # the descriptor of this very listing is gone
+            target = str(descriptor.readlink())
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
+
+
+def _soon_empty(left: Callable[[], set[object]], patience: float = 2.0) -> set[object]:
+    """What is left once nothing is, or after `patience` seconds: closing may take a moment."""
+    give_up = time.monotonic() + patience
+    while (rest := left()) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    return rest
