@@ -34,6 +34,7 @@ from resilient.errors import (
 from resilient.mesh import Mesh
 from resilient.policy.breaker import Breaker
 from resilient.policy.budget import RetryBudget
+from resilient.policy.hedge import Hedge
 from resilient.policy.limit import Limit
 from resilient.policy.policy import Policy
 from resilient.policy.retry import Retry

@@ -14,6 +14,8 @@ from resilient.identity.tls import TLS
 from resilient.mesh import Mesh
 from resilient.policy.policy import Policy
 from resilient.runtime.wire import WireSettings
+from resilient.telemetry.spans import SENDS
+from resilient.telemetry.tracing import tracing
 from resilient.transport import AsyncMeshTransport, MeshTransport
 
 _DEFAULT_LIMITS = (100, 20)
@@ -84,6 +86,7 @@ class _MeshClient:
 
     def _mark(self, request: Any, stream: bool) -> None:
         """Tell the transport that the body will be read at once, so that it does so itself."""
+        request.extensions.pop(SENDS, None)  # sent a second time by the user, it is sent anew
         if request.extensions.get(BUFFER, False) is stream:
             request.extensions = {**request.extensions, BUFFER: not stream}
 
@@ -97,6 +100,10 @@ class SyncClient(_MeshClient):
         """As httpx's: a body that is not streamed is read within the attempt."""
         self._mark(request, stream)
         return super().send(request, stream=stream, **options)  # type: ignore[misc]
+
+    def _send_single_request(self, request: Any) -> Any:
+        with tracing.instead_of_instrumentation(self):
+            return super()._send_single_request(request)  # type: ignore[misc]
 
     def close(self) -> None:
         """Close connections, and the mesh if it is this client's own."""
@@ -113,6 +120,10 @@ class AsyncClientBase(_MeshClient):
         """As httpx's: a body that is not streamed is read within the attempt."""
         self._mark(request, stream)
         return await super().send(request, stream=stream, **options)  # type: ignore[misc]
+
+    async def _send_single_request(self, request: Any) -> Any:
+        with tracing.instead_of_instrumentation(self):
+            return await super()._send_single_request(request)  # type: ignore[misc]
 
     async def aclose(self) -> None:
         """Close connections, and the mesh if it is this client's own."""

@@ -17,6 +17,7 @@ from resilient.policy.retry import IDEMPOTENT_METHODS
 from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class
 from resilient.runtime.carrier import AsyncCarrier, Carrier
 from resilient.runtime.streams import streams
+from resilient.telemetry.logs import log_call
 
 OPTIONS = "resilient"
 """The key of a request's extensions under which one call is told apart from the rest."""
@@ -137,6 +138,7 @@ class Exchanges:
         """The response, or the exception, that the caller gets."""
         response = outcome.response
         call = exchange.call
+        log_call(exchange.original, call.report, outcome)
         if response is None:
             self._raise(exchange, outcome)
         response.extensions["resilient"] = call.report

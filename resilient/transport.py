@@ -17,6 +17,7 @@ from resilient.runtime.carrier import AsyncCarrier, Carrier, async_carrier, carr
 from resilient.runtime.tasks import TaskDriver
 from resilient.runtime.threads import ThreadDriver
 from resilient.runtime.wire import WireSettings, attempt_deadline
+from resilient.telemetry.tracing import CallTrace, tracing
 
 
 class _MeshTransport:
@@ -29,6 +30,13 @@ class _MeshTransport:
             raise TypeError("give `mesh` or `policy`, not both: a Mesh has a policy of its own")
         self._owns_mesh = mesh is None
         self.mesh = mesh if mesh is not None else Mesh(policy=policy)
+
+    def _is_instrumentable(self, transport: Any) -> bool:
+        """True if OpenTelemetry may have instrumented what carries our attempts: it dials itself.
+
+        A transport that stays in memory runs code of the user's, whose spans are its own.
+        """
+        return not isinstance(transport, self._binding.in_memory)
 
     def _timed_out(self, exchange: Exchange) -> TimeoutError:
         return TimeoutError(f"{exchange.call.report.service}: the attempt took too long")
@@ -57,26 +65,43 @@ class SyncTransport(_MeshTransport):
         self._carrier: Carrier = carrier(
             transport, settings, self._binding, through_proxy, max_connections
         )
+        self._suppress = self._is_instrumentable(transport)
         self._driver = ThreadDriver(self.mesh.clock)
         self._exchanges = Exchanges(self.mesh, self._binding, self._carrier)
 
     def handle_request(self, request: Any) -> Any:
         """Make the call that the request asks for."""
         exchange = self._exchanges.begin(request)
-        outcome = self._driver.drive(exchange.call, lambda effect: self._attempt(exchange, effect))
+        call = tracing.start_call(request, exchange.call.report)
+        if call is not None:
+            return self._traced(exchange, call)
+        outcome = self._driver.drive(exchange.call, lambda effect: self._attempt(exchange, effect, exchange.request))
         return self._exchanges.finish(exchange, outcome)
 
-    def _attempt(self, exchange: Exchange, effect: Send) -> Any:
+    def _traced(self, exchange: Exchange, call: CallTrace) -> Any:
+        def traced_attempt(effect: Send) -> Any:
+            suppress = self._suppress and not self._carrier.dials
+            with call.attempt(effect.pick.stats.endpoint, hedge=effect.hedge, suppress=suppress) as attempt:
+                response = self._attempt(exchange, effect, attempt.request(exchange.request))
+                attempt.responded(response)
+                return response
+
+        with call:
+            response = self._exchanges.finish(exchange, self._driver.drive(exchange.call, traced_attempt))
+            call.responded(response)
+            return response
+
+    def _attempt(self, exchange: Exchange, effect: Send, request: Any) -> Any:
         if effect.timeout is None:
-            return self._send(exchange, effect)
+            return self._send(exchange, effect, request)
         token = attempt_deadline.set(time.monotonic() + effect.timeout)
         try:
-            return self._send(exchange, effect)
+            return self._send(exchange, effect, request)
         finally:
             attempt_deadline.reset(token)
 
-    def _send(self, exchange: Exchange, effect: Send) -> Any:
-        response = self._carrier.send(exchange.request, effect)
+    def _send(self, exchange: Exchange, effect: Send, request: Any) -> Any:
+        response = self._carrier.send(request, effect)
         if exchange.buffer and not isinstance(response.stream, self._exchanges.streams.loaded):
             self._load(response)
         return response
@@ -112,24 +137,43 @@ class AsyncTransport(_MeshTransport):
         self._carrier: AsyncCarrier = async_carrier(
             transport, settings, self._binding, through_proxy, max_connections
         )
+        self._suppress = self._is_instrumentable(transport)
         self._driver = TaskDriver(self.mesh.clock)
         self._exchanges = Exchanges(self.mesh, self._binding, self._carrier)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Make the call that the request asks for."""
         exchange = self._exchanges.begin(request)
-        outcome = await self._driver.drive(exchange.call, lambda effect: self._attempt(exchange, effect))
+        call = tracing.start_call(request, exchange.call.report)
+        if call is not None:
+            return await self._traced(exchange, call)
+        outcome = await self._driver.drive(
+            exchange.call, lambda effect: self._attempt(exchange, effect, exchange.request)
+        )
         return self._exchanges.finish(exchange, outcome)
 
-    async def _attempt(self, exchange: Exchange, effect: Send) -> Any:
+    async def _traced(self, exchange: Exchange, call: CallTrace) -> Any:
+        async def traced_attempt(effect: Send) -> Any:
+            suppress = self._suppress and not self._carrier.dials
+            with call.attempt(effect.pick.stats.endpoint, hedge=effect.hedge, suppress=suppress) as attempt:
+                response = await self._attempt(exchange, effect, attempt.request(exchange.request))
+                attempt.responded(response)
+                return response
+
+        with call:
+            response = self._exchanges.finish(exchange, await self._driver.drive(exchange.call, traced_attempt))
+            call.responded(response)
+            return response
+
+    async def _attempt(self, exchange: Exchange, effect: Send, request: Any) -> Any:
         if effect.timeout is None:
-            return await self._send(exchange, effect)
+            return await self._send(exchange, effect, request)
         with anyio.move_on_after(effect.timeout):
-            return await self._send(exchange, effect)
+            return await self._send(exchange, effect, request)
         raise self._timed_out(exchange)
 
-    async def _send(self, exchange: Exchange, effect: Send) -> Any:
-        response = await self._carrier.send(exchange.request, effect)
+    async def _send(self, exchange: Exchange, effect: Send, request: Any) -> Any:
+        response = await self._carrier.send(request, effect)
         if exchange.buffer and not isinstance(response.stream, self._exchanges.streams.loaded):
             await self._load(response)
         return response

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from random import Random
 
+from resilient.balance.evidence import Evidence
+from resilient.balance.ramp import Ramp
 from resilient.core import check
 
 
@@ -112,17 +115,19 @@ class EndpointStats:
     """
 
     __slots__ = (
+        "cause",
         "consecutive_failures",
         "cost",
         "created",
         "ejected_until",
         "ejections",
         "endpoint",
+        "evidence",
         "failures",
         "in_flight",
+        "ramp",
         "requests",
         "stamp",
-        "window",
     )
 
     def __init__(self, endpoint: Endpoint, now: float = 0.0) -> None:
@@ -139,8 +144,13 @@ class EndpointStats:
         self.ejected_until: float | None = None
         """The time of its return, while it is ejected."""
         self.ejections = 0
+        """Multiplier of its next ejection time: ejections, less one per quiet interval."""
+        self.cause = ""
+        """Why it was ejected the last time; one of `outlier.CAUSES`."""
         self.consecutive_failures = 0
-        self.window: object = None
+        self.ramp: Ramp | None = None
+        """Its way back into use after an ejection; None while it has its full share."""
+        self.evidence: Evidence | None = None
         """Owned by the outlier detector."""
 
     @property
@@ -148,11 +158,38 @@ class EndpointStats:
         """The endpoint's address."""
         return self.endpoint.address
 
+    def accepts(self, now: float, rng: Random) -> bool:
+        """True if a pick that has drawn this endpoint may have it.
+
+        While it ramps up, only its present share of those that draw it may; so every picker
+        honours the ramp without a word in its own rule.
+        """
+        ramp = self.ramp
+        return ramp is None or rng.random() < ramp.share_at(now)
+
+    def share_at(self, now: float) -> float:
+        """The part of its weight that it gets at `now`, 0 to 1."""
+        if self.ejected_until is not None:
+            return 0.0
+        return 1.0 if self.ramp is None else self.ramp.share_at(now)
+
+    def restore(self) -> None:
+        """Forget an ejection and everything that led to it; its latency is to be measured anew."""
+        self.ejected_until = None
+        self.cost = 0.0
+        self.ramp = None
+        self.consecutive_failures = 0
+        if self.evidence is not None:
+            self.evidence.clear()
+
     def __repr__(self) -> str:
-        state = "ejected" if self.ejected_until is not None else "in use"
+        state = "ejected" if self.ejected_until is not None else "ramping up" if self.ramp is not None else "in use"
         return f"<EndpointStats {self.address} {state} in_flight={self.in_flight} cost={self.cost:.4f}>"
 
 
 def unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """The endpoints without repeated addresses, the first of each kept, in their order."""
-    return tuple({endpoint.address: endpoint for endpoint in reversed(tuple(endpoints))}.values())[::-1]
+    found: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        found.setdefault(endpoint.address, endpoint)
+    return tuple(found.values())

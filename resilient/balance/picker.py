@@ -27,15 +27,20 @@ class Pick:
         self._released = False
         stats.in_flight += 1
         stats.requests += 1
+        if stats.ramp is not None:
+            stats.ramp.picked(now)
 
-    def observe(self, outcome: Outcome, now: float) -> None:
-        """Feed the result of the attempt back."""
+    def observe(self, outcome: Outcome, now: float) -> bool:
+        """Feed the result of the attempt back; False if one was fed back before."""
         if self._observed:
-            return
+            return False
         self._observed = True
         if outcome.kind is Kind.FAILURE:
             self.stats.failures += 1
+        if self.stats.ramp is not None:
+            self.stats.ramp.observe(outcome.kind, self.started, now)
         self._learn(outcome, now)
+        return True
 
     def _learn(self, outcome: Outcome, now: float) -> None:
         """What this balancer learns from a result; nothing, here."""

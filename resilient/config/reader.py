@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -16,10 +17,14 @@ from typing import Any
 from resilient.core import check
 
 Part = Callable[["Reader", str, Any, Any], Any]
-"""Reads the value of one field: `part(reader, path, data, base)`."""
+"""Reads the value of one field, `part(reader, path, data, base)`; FAULTY once it has noted a fault."""
+
+FAULTY: Any = object()
+"""In place of a value that could not be read."""
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)", re.ASCII)
+_PLAIN_NUMBERS = ("ratio", "_per_second", "tolerance")  # how names of floats that are no seconds end
 _BY_CLASS = re.compile(r"\w+\.(\w+)(.*)", re.DOTALL)  # `Retry.attempts: 0 is not valid; ...`
 
 
@@ -28,7 +33,7 @@ class Reader:
 
     def __init__(self, parts: Mapping[tuple[type, str], Part]) -> None:
         self.faults: list[str] = []
-        self._parts = parts
+        self.parts = dict(parts)
 
     def finish(self) -> None:
         """Raise one ConfigError with all faults, if there are any."""
@@ -36,22 +41,23 @@ class Reader:
             raise check.ConfigError("\n".join(self.faults))
 
     def refuse(self, path: str, value: object, expected: str) -> None:
-        """Note a wrong value."""
-        self.faults.append(str(check.fault(path, value, expected)))
+        """Note a wrong value, shortened: it may be a whole section."""
+        self.faults.append(f"{path}: {reprlib.repr(value)} is not valid; expected {expected}")
 
     def attempt(self, path: str, make: Callable[[], Any]) -> Any:
-        """What `make` returns; None, and its fault noted, if it raises ConfigError."""
+        """What `make` returns; FAULTY, and its fault noted, if it raises ConfigError."""
         try:
             return make()
         except check.ConfigError as error:
-            self.faults.append(f"{path}: {error}")
+            self.faults.append(f"{path}: {error}" if path else str(error))
+            return FAULTY
 
-    def known(self, path: str, data: object, names: Iterable[str]) -> dict[str, Any]:
-        """The fields of a mapping; other names are faults."""
+    def known(self, path: str, data: object, names: Iterable[str]) -> dict[str, Any] | None:
+        """The fields of a mapping, None if it is no mapping; other names are faults."""
         names = list(names)
         if not isinstance(data, Mapping):
-            self.refuse(path, data, "a mapping with some of " + ", ".join(names))
-            return {}
+            self.refuse(path or "configuration", data, "a mapping with some of " + ", ".join(names))
+            return None
         for name in data:
             if name not in names:
                 self.faults.append(f"{join(path, name)}: unknown field{did_you_mean(name, names)}")
@@ -60,35 +66,44 @@ class Reader:
     def build(self, cls: type, path: str, data: object, base: object = None) -> Any:
         """A `cls` from a mapping, with the fields of `base` where the mapping has none.
 
-        After a fault the value lacks the field at fault; None if it cannot be built.
+        After a fault the value lacks the field at fault; FAULTY if it cannot do without it.
         """
         settings = {field.name: field for field in fields(cls) if field.init}
+        data = self.known(path, data, settings)
+        if data is None:
+            return FAULTY
         kept = {name: getattr(base, name) for name in settings} if isinstance(base, cls) else {}
-        given = self.known(path, data, settings)
-        for name, value in given.items():
-            given[name] = self._read(cls, settings[name], join(path, name), value, kept.get(name))
-        missing = [name for name in settings.keys() - kept.keys() - given.keys() if _is_required(settings[name])]
-        for name in missing:
-            self.faults.append(f"{join(path, name)}: missing")
-        return None if missing else self._make(cls, path, kept, given)
+        read = {
+            name: self._read(cls, settings[name], join(path, name), value, kept.get(name))
+            for name, value in data.items()
+        }
+        required = {name for name, field in settings.items() if _is_required(field)} - kept.keys()
+        self.faults += [f"{join(path, name)}: missing" for name in settings if name in required - read.keys()]
+        given = {name: value for name, value in read.items() if value is not FAULTY}
+        return self._make(cls, path, kept, given, required)
 
     def _read(self, cls: type, field: Field[Any], path: str, value: Any, base: Any) -> Any:
-        part = self._parts.get((cls, field.name))
+        part = self.parts.get((cls, field.name))
         if part is not None:
             return part(self, path, value, base)
         if isinstance(value, str) and _holds_seconds(field):
             return seconds(value)
         return tuple(value) if isinstance(value, list) else value
 
-    def _make(self, cls: type, path: str, kept: dict[str, Any], given: dict[str, Any]) -> Any:
-        while True:
+    def _make(self, cls: type, path: str, kept: dict[str, Any], given: dict[str, Any], required: set[str]) -> Any:
+        while required <= given.keys():
             try:
                 return cls(**(kept | given))
             except check.ConfigError as error:
                 name = self._note(path, error, given)
+            except (TypeError, ValueError, OverflowError) as error:
+                # Of a class that checks its settings less well than ours do.
+                self.faults.append(f"{path}: {error}")
+                return FAULTY
             if name is None:
-                return None
+                return FAULTY
             del given[name]
+        return FAULTY
 
     def _note(self, path: str, error: check.ConfigError, given: Mapping[str, Any]) -> str | None:
         """Note a fault that a class found; the name of the field, if it is one of `given`."""
@@ -112,27 +127,40 @@ def nested(cls: type) -> Part:
     return read
 
 
-def choice(options: Callable[[], Mapping[str, type]]) -> Part:
+def choice(options: Callable[[], Mapping[str, Callable[[], type]]]) -> Part:
     """A field that holds one of several classes: `name`, or `{name: {its settings}}`."""
 
     def read(reader: Reader, path: str, data: Any, base: Any) -> Any:
         if not is_plain(data):
             return data
-        name, settings = _named(data)
+        name, settings = named(data)
         known = options()
-        if name not in known:
+        if name is None or name not in known:
             reader.refuse(path, data, f"one of {', '.join(known)}, or {{name: {{its settings}}}}")
-            return base
-        return reader.build(known[name], join(path, name), settings, base)
+            return FAULTY
+        cls = reader.attempt(path, known[name])
+        return FAULTY if cls is FAULTY else reader.build(cls, join(path, name), settings, base)
 
     return read
 
 
-def _named(data: Any) -> tuple[Any, Any]:
+def from_python(reader: Reader, path: str, data: Any, base: Any) -> Any:
+    """The part for fields that hold objects of Python: a file can only switch them off."""
+    if data is None or not is_plain(data):
+        return data
+    reader.refuse(path, data, "null, or an object that Python code puts there")
+    return FAULTY
+
+
+def named(data: Any) -> tuple[str | None, Any]:
+    """`name` or `{name: settings}` as a name and settings; None and {} for anything else."""
+    if isinstance(data, str):
+        return data, {}
     if isinstance(data, Mapping) and len(data) == 1:
-        ((name, settings),) = data.items()
-        return (name, settings) if isinstance(name, str) else (None, {})
-    return (data, {}) if isinstance(data, str) else (None, {})
+        name, settings = next(iter(data.items()))
+        if isinstance(name, str):
+            return name, {} if settings is None else settings
+    return None, {}
 
 
 def is_plain(data: object) -> bool:
@@ -152,7 +180,7 @@ def seconds(text: str) -> float | str:
 
 
 def _holds_seconds(field: Field[Any]) -> bool:
-    return "float" in str(field.type) and not field.name.endswith(("ratio", "_per_second"))
+    return "float" in str(field.type) and not field.name.endswith(_PLAIN_NUMBERS)
 
 
 def _is_required(field: Field[Any]) -> bool:

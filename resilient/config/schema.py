@@ -22,22 +22,25 @@ so do the mappings in it. `null` switches a part off.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from resilient.balance.outlier import OutlierDetection
 from resilient.config import registry
-from resilient.config.reader import Part, Reader, choice, did_you_mean, is_plain, join, nested
+from resilient.config.reader import FAULTY, Part, Reader, choice, did_you_mean, from_python, join, nested
 from resilient.config.values import MeshConfig, check_name
 from resilient.config.waits import read_wait
 from resilient.core import check
+from resilient.discovery.resolver import Resolver
+from resilient.discovery.static import static
+from resilient.discovery.targets import parse_target
 from resilient.policy.breaker import Breaker
 from resilient.policy.budget import RetryBudget
+from resilient.policy.hedge import Hedge
 from resilient.policy.limit import Limit
 from resilient.policy.policy import Policy
 from resilient.policy.retry import Retry
 from resilient.service import Service
-
-_FIELDS = ("services", "policy", "policies", "strict")
 
 
 def as_config(value: object, current: MeshConfig) -> MeshConfig:
@@ -60,9 +63,11 @@ def as_config(value: object, current: MeshConfig) -> MeshConfig:
 def read(data: object) -> MeshConfig:
     """A MeshConfig from plain data; raises ConfigError with one line for each fault."""
     reader = Reader(_PARTS)
-    sections = reader.known("", data, ("services", "policy", "policies", "strict"))
+    sections = reader.known("", data, ("services", "policy", "policies", "strict")) or {}
     policies = _Policies(reader, sections)
-    services = {name: _service(reader, name, entry, policies) for name, entry in _entries(reader, sections, "services")}
+    reader.parts[Service, "policy"] = policies.read
+    entries = _entries(reader, sections, "services")
+    services = {name: _service(reader, name, entry) for name, entry in entries.items()}
     strict = sections.get("strict", False)
     if not isinstance(strict, bool):
         reader.refuse("strict", strict, "true or false")
@@ -70,63 +75,89 @@ def read(data: object) -> MeshConfig:
     return MeshConfig(services, policies.default, strict)
 
 
-_PARTS: dict[tuple[type, str], Part] = {
-    (Policy, "retry"): nested(Retry),
-    (Policy, "breaker"): nested(Breaker),
-    (Policy, "balancer"): choice(registry.balancers),
-    (Policy, "outlier"): nested(OutlierDetection),
-    (Policy, "limit"): nested(Limit),
-    (Retry, "budget"): nested(RetryBudget),
-    (Retry, "wait"): read_wait,
-}
+def _service(reader: Reader, name: str, entry: Any) -> Any:
+    path = join("services", name)
+    reader.attempt(path, partial(check_name, name))
+    return entry if isinstance(entry, Service) else reader.build(Service, path, entry)
 
 
-def _entries(reader: Reader, sections: dict[str, Any], section: str) -> list[tuple[str, Any]]:
-    """What a section holds by name; None stands for an empty section."""
-    entries = sections.get(section) or {}
+def _entries(reader: Reader, sections: dict[str, Any], section: str) -> dict[str, Any]:
+    """What a section holds, by name."""
+    entries = sections.get(section)
+    if entries is None:
+        return {}
     if not isinstance(entries, Mapping):
         reader.refuse(section, entries, "a mapping of names")
-        return []
-    return [(name, entry) for name, entry in entries.items() if _is_text(reader, section, name)]
+        return {}
+    for name in entries:
+        if not isinstance(name, str):
+            reader.refuse(section, name, "names that are strings (in quotes, if they look like numbers)")
+    return {name: entry for name, entry in entries.items() if isinstance(name, str)}
 
 
-def _is_text(reader: Reader, section: str, name: object) -> bool:
-    if not isinstance(name, str):
-        reader.refuse(section, name, "names that are strings (in quotes, if they look like numbers)")
-    return isinstance(name, str)
+def _read_resolver(reader: Reader, path: str, data: Any, base: Any) -> Any:
+    """A target, a list of addresses, or `{name of a resolver: {its settings}}`."""
+    if isinstance(data, str):
+        return reader.attempt(path, lambda: parse_target(data))
+    if isinstance(data, (list, tuple)):
+        return reader.attempt(path, lambda: static(data))
+    if isinstance(data, Mapping):
+        return _read_named_resolver(reader, path, data, base)
+    if not isinstance(data, Resolver):
+        reader.refuse(path, data, "a target such as dns:///orders:8080, or a list of addresses")
+        return FAULTY
+    return data
 
 
 class _Policies:
     """The policies of a configuration: the top-level one, and those that have a name."""
 
     def __init__(self, reader: Reader, sections: dict[str, Any]) -> None:
-        self._reader = reader
-        self._named: dict[str, Policy] = {}
-        entries = dict(_entries(reader, sections, "policies"))
+        self.default = Policy()
+        self._named: dict[str, Any] = {}
+        entries = _entries(reader, sections, "policies")
         top = sections.get("policy")
         if isinstance(top, str) and top in entries:
-            # The one that all others start from has nothing to start from but the defaults.
-            self.default = self._named[top] = self._build(f"policies.{top}", entries.pop(top), Policy())
-        else:
-            self._known = entries
-            self.default = Policy() if top is None else self._build("policy", top, Policy())
+            # All others start from this one; it has nothing to start from but the defaults.
+            self._named[top] = self._build(reader, join("policies", top), entries.pop(top))
+        given = self.read(reader, "policy", top, None)
+        if isinstance(given, Policy):
+            self.default = given
         for name, entry in entries.items():
-            self._named[name] = self._build(f"policies.{name}", entry, self.default)
+            self._named[name] = self._build(reader, join("policies", name), entry)
 
-    def get(self, path: str, data: Any) -> Policy | None:
-        """A policy by its name or its fields; None for the top-level one."""
-        if data is None or isinstance(data, Policy):
-            return data
-        if isinstance(data, str):
-            return self._look_up(path, data)
-        return self._build(path, data, self.default)
+    def read(self, reader: Reader, path: str, data: Any, base: Any) -> Any:
+        """The part that reads a policy: its name, or its fields; None for None."""
+        if data is None:
+            return None
+        if not isinstance(data, str):
+            return self._build(reader, path, data)
+        if data not in self._named:
+            reader.faults.append(f"{path}: unknown policy {data!r}{did_you_mean(data, self._named)}")
+            return FAULTY
+        return self._named[data]
 
-    def _look_up(self, path: str, name: str) -> Policy | None:
-        if name not in self._named:
-            self._reader.faults.append(f"{path}: unknown policy {name!r}{did_you_mean(name, self._named)}")
-        return self._named.get(name)
+    def _build(self, reader: Reader, path: str, data: Any) -> Any:
+        return data if isinstance(data, Policy) else reader.build(Policy, path, data, self.default)
 
-    def _build(self, path: str, data: Any, base: Policy) -> Policy:
-        built = data if isinstance(data, Policy) else self._reader.build(Policy, path, data, base)
-        assert built is None or isinstance(built, Policy)
-        return built or base
+
+_read_named_resolver = choice(registry.resolvers)
+
+_PARTS: Mapping[tuple[type, str], Part] = {
+    (Service, "resolver"): _read_resolver,
+    (Policy, "retry"): nested(Retry),
+    (Policy, "breaker"): nested(Breaker),
+    (Policy, "balancer"): choice(registry.balancers),
+    (Policy, "outlier"): nested(OutlierDetection),
+    (Policy, "hedge"): nested(Hedge),
+    (Policy, "limit"): nested(Limit),
+    (Policy, "fallback"): from_python,
+    (Policy, "classifier"): from_python,
+    (Retry, "budget"): nested(RetryBudget),
+    (Retry, "wait"): read_wait,
+    (Retry, "stop"): from_python,
+    (Retry, "retry"): from_python,
+    (Breaker, "circuit_breaker"): from_python,
+    (Breaker, "storage"): from_python,
+    (Breaker, "listeners"): from_python,
+}

@@ -30,7 +30,7 @@ class MeshConfig:
         check.instance("MeshConfig.services", self.services, Mapping, "a mapping of names to Services")
         object.__setattr__(self, "services", MappingProxyType(dict(self.services)))
         for name, service in self.services.items():
-            check_name("MeshConfig.services", name)
+            check_name(name)
             check.instance(f"MeshConfig.services.{name}", service, Service, "a Service")
         check.instance("MeshConfig.policy", self.policy, Policy, "a Policy")
         check.instance("MeshConfig.strict", self.strict, bool, "True or False")
@@ -39,7 +39,8 @@ class MeshConfig:
         return hash((frozenset(self.services.items()), self.policy, self.strict))
 
 
-def check_name(field: str, name: object) -> None:
-    """Refuse a name that no host of a URL can be equal to."""
+def check_name(name: object) -> str:
+    """The name; ConfigError if no host of a URL can be equal to it."""
     if not isinstance(name, str) or not name or name != name.lower() or _NOT_IN_A_HOST.intersection(name):
-        raise check.fault(field, name, "names as they stand in URLs: the host alone, in lower case")
+        raise check.fault("name", name, "a name as it stands in URLs: the host alone, in lower case")
+    return name

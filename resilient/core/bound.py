@@ -11,7 +11,7 @@ from resilient.balance.picker import Pick, Picker
 from resilient.core.outcome import Classifier, Kind, Outcome
 
 if TYPE_CHECKING:
-    from resilient.policy.breaker import Permit
+    from resilient.core.effects import Send
     from resilient.policy.policy import Policy
 
 NEVER = float("inf")
@@ -41,6 +41,7 @@ class Bound:
         "classifier",
         "endpoints",
         "failure",
+        "hedge",
         "limit",
         "members",
         "name",
@@ -61,6 +62,7 @@ class Bound:
         self.classifier = policy.classifier or classifier
         self.retry = policy.retry.bind() if policy.retry is not None else None
         self.breaker = policy.breaker.bind(name) if policy.breaker is not None else None
+        self.hedge = policy.hedge.bind() if policy.hedge is not None else None
         self.limit = policy.limit.bind() if policy.limit is not None else None
         self.outlier = policy.outlier.bind() if policy.outlier is not None else None
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -83,11 +85,9 @@ class Bound:
         self._stats = previous._stats
         self.typical = previous.typical
         self.failure = previous.failure
-        for name in ("breaker", "limit"):
+        for name in ("breaker", "hedge", "limit", "retry"):
             if getattr(self.policy, name) == getattr(previous.policy, name):
                 setattr(self, name, getattr(previous, name))
-        if self.policy.retry == previous.policy.retry:
-            self.retry = previous.retry
 
     def update(self, endpoints: Iterable[Endpoint], now: float) -> None:
         """Take over a new set of endpoints; statistics of known addresses are kept."""
@@ -125,28 +125,35 @@ class Bound:
         """An endpoint for the next attempt; None if there is none."""
         if now >= self.next_change:
             assert self.outlier is not None
-            self.outlier.sweep(self.members, now, self.rng)
-            self.rebuild(now)
+            if self.outlier.sweep(self.members, now, self.rng):
+                self.rebuild(now)
+            self.next_change = self.outlier.next_change
         assert self.picker is not None
         return self.picker.pick(now, self.rng, tried, key)
 
-    def feedback(self, pick: Pick, permit: Permit | None, outcome: Outcome, now: float) -> None:
-        """Hand the result of an attempt to everything that learns from results."""
-        pick.observe(outcome, now)
+    def feedback(self, send: Send, outcome: Outcome, now: float) -> None:
+        """Hand the result of an attempt to everything that learns from results; once for each.
+
+        Called again for an attempt that has been observed, it changes nothing.
+        """
+        if not send.pick.observe(outcome, now):
+            return
         if outcome.kind is Kind.SUCCESS:
             typical = self.typical
             self.typical = outcome.seconds if typical is None else typical + _SMOOTHING * (outcome.seconds - typical)
-        if permit is not None:
-            permit.observe(outcome, now)
+        if send.permit is not None:
+            send.permit.observe(outcome, now)
         if self.limit is not None:
             self.limit.observe(outcome, now)
-        if self.outlier is not None and self.outlier.observe(pick.stats, outcome, now):
+        if self.hedge is not None:
+            self.hedge.observe(outcome, now)
+        if self.outlier is not None and self.outlier.observe(send.pick.stats, outcome, now):
             self.rebuild(now)
 
     def late_failure(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
         """Count a body that broke after its headers had counted as a success."""
         stats.failures += 1
-        if self.outlier is not None and self.outlier.observe(stats, outcome, now):
+        if self.outlier is not None and self.outlier.observe(stats, outcome, now, self.rng):
             self.rebuild(now)
 
     def had_its_time(self, seconds: float) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep
+from resilient.core.hedging import race
 from resilient.core.outcome import Kind, Outcome, Safety
 from resilient.core.report import AttemptReport, CallReport
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from resilient.balance.endpoint import EndpointStats
     from resilient.balance.picker import Pick
     from resilient.core.bound import Bound
-    from resilient.policy.breaker import Permit
     from resilient.policy.limit import LimitState
 
 Journey = Generator[Effect, Reply, Outcome]
@@ -38,21 +38,24 @@ def journey(call: Call, now: float) -> Journey:
                 return refusal
         attempts = call.begin(now)
         while True:
-            refusal = call.choose(now)
-            if refusal is not None:
-                return outcome or refusal
-            if outcome is not None and outcome.response is not None:
-                _, _, now = yield Discard(outcome.response)
-            sent_at = now
-            response, error, now = yield call.attempt(now, attempts)
-            outcome = call.learn(response, error, sent_at, now)
+            send = call.attempt(now, attempts)
+            if isinstance(send, Outcome):
+                return outcome or send
+            if outcome is not None and outcome.response is not None and call.is_open is not None:
+                _, _, send.started = yield Discard(outcome.response)
+            patience = call.hedge_after(now)
+            if patience is None:
+                response, error, now = yield send
+                outcome = call.learn(send, response, error, now)
+            else:
+                send, outcome, now = yield from race(call, send, patience)
             if outcome.kind is Kind.SUCCESS and not call.watches_successes:
-                return call.end(outcome)
+                return call.end(send, outcome)
             if call.out_of_time(outcome, now):
                 return call.refuse("deadline", outcome.error)
-            delay = call.verdict(outcome, attempts, now)
+            delay = call.verdict(send, outcome, attempts, now)
             if delay is None:
-                return call.end(outcome)
+                return call.end(send, outcome)
             if delay > 0:
                 _, _, now = yield Sleep(delay)
     finally:
@@ -98,10 +101,9 @@ class Call:
         "is_open",
         "key",
         "limit",
+        "live",
         "number",
         "outer_attempt",
-        "permit",
-        "pick",
         "replayable",
         "report",
         "started",
@@ -132,8 +134,8 @@ class Call:
         self.number = 0
         self.started = 0.0
         self.stopped_at: float | None = None
-        self.pick: Pick | None = None
-        self.permit: Permit | None = None
+        self.live: tuple[Send, ...] = ()
+        """Attempts that are not finished, two while hedging; a streamed one moves to `held`."""
         self.limit: LimitState | None = None
         self.tried: tuple[EndpointStats, ...] = ()
 
@@ -170,53 +172,54 @@ class Call:
         # What an outer layer has tried already is not tried again here.
         return max(1, retry.attempts - (self.outer_attempt - 1))
 
-    def choose(self, now: float) -> Outcome | None:
-        """Pass the breaker and pick an endpoint; an Outcome if that is refused.
+    def attempt(self, now: float, attempts: int) -> Send | Outcome:
+        """Pass the breaker and pick an endpoint for the next attempt; an Outcome if refused.
 
         The breaker stands inside the retry loop: it sees every attempt, and one that opens
         meanwhile ends the retries of calls under way.
         """
-        if self.bound.breaker is not None:
-            self.permit = self.bound.breaker.admit(now)
-            if self.permit is None:
+        bound = self.bound
+        permit = None
+        hedge = bool(self.live)
+        if bound.breaker is not None:
+            permit = bound.breaker.admit(now)
+            if permit is None:
                 return self.refuse("circuit-open")
-        self.pick = self.bound.pick(now, self.tried, self.key)
-        return None if self.pick is not None else self.refuse("no-endpoint", kind=Kind.FAILURE)
-
-    def attempt(self, now: float, attempts: int) -> Send:
-        """The effect of the next attempt."""
-        assert self.pick is not None
+        tried = (*self.tried, self.live[0].pick.stats) if hedge else self.tried
+        pick = bound.pick(now, tried, self.key)
+        if pick is None:
+            if permit is not None:
+                permit.observe(Outcome(Kind.IGNORED, "no-endpoint"), now)
+            return self.refuse("no-endpoint", kind=Kind.FAILURE)
         self.number += 1
-        timeout = self.bound.policy.attempt_timeout
-        if timeout is not None and self.number >= attempts > 1:
-            # Nothing is left to decide, so the last try may use all the time (Linkerd) - if
-            # there is an end to it.
-            timeout = timeout if self.deadline is None else None
+        timeout = bound.policy.attempt_timeout
+        if timeout is not None and self.number >= attempts > 1 and self.deadline is not None:
+            # Nothing is left to decide, so the last try may use all the time (Linkerd).
+            timeout = None
         resend = self.idempotent and (self.replayable is None or self.replayable())
-        return Send(self.pick, self.number, self.at_most(timeout, now), resend)
+        send = Send(pick, permit, now, self.number, self.at_most(timeout, now), resend=resend, hedge=hedge)
+        self.live = (*self.live, send)
+        return send
 
-    def learn(self, response: Any, error: Exception | None, sent_at: float, now: float) -> Outcome:
+    def learn(self, send: Send, response: Any, error: Exception | None, now: float) -> Outcome:
         """Classify a result and hand it to everything that learns from results."""
-        assert self.pick is not None
         outcome = self.bound.classifier.classify(response, error)
-        outcome.seconds = now - sent_at
+        outcome.seconds = now - send.started
         if outcome.reason == "timeout" and self.is_late(now) and not self.bound.had_its_time(outcome.seconds):
             # Cut off by what little the caller had left: says nothing about the endpoint.
             outcome.kind = Kind.IGNORED
+        address = send.pick.stats.address
         self.report.attempts.append(
-            AttemptReport(
-                self.pick.stats.address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, self.number
-            )
+            AttemptReport(address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge)
         )
-        permit, self.permit = self.permit, None
-        self.bound.feedback(self.pick, permit, outcome, now)
+        self.bound.feedback(send, outcome, now)
         return outcome
 
     def out_of_time(self, outcome: Outcome, now: float) -> bool:
         """True if the deadline, not the peer, ended the attempt."""
         return outcome.reason == "timeout" and self.is_late(now)
 
-    def verdict(self, outcome: Outcome, attempts: int, now: float) -> float | None:
+    def verdict(self, send: Send, outcome: Outcome, attempts: int, now: float) -> float | None:
         """Seconds until the next attempt, or None if there is none; the reason is reported."""
         if self.bound.retry is None:
             return None
@@ -225,18 +228,20 @@ class Call:
             if delay:
                 self.report.flags.append(delay)
             return None
-        assert self.pick is not None
-        self.tried = (*self.tried, self.pick.stats)
-        self.pick.release()
-        self.pick = None
+        self.tried = (*self.tried, send.pick.stats)
+        self.let_go(send)
         return delay
 
-    def end(self, outcome: Outcome) -> Outcome:
+    def let_go(self, send: Send) -> None:
+        """An attempt is finished: it is not in flight any more."""
+        send.pick.release()
+        self.live = tuple(other for other in self.live if other is not send)
+
+    def end(self, send: Send, outcome: Outcome) -> Outcome:
         """The outcome of the call; what an open body still occupies becomes `held`."""
         if self.is_open is not None and outcome.response is not None and self.is_open(outcome.response):
-            assert self.pick is not None
-            self.held = Held(self.bound, self.pick, self.limit)
-            self.pick = self.limit = None
+            self.held = Held(self.bound, send.pick, self.limit)
+            self.live, self.limit = (), None
         return outcome
 
     def refuse(self, reason: str, error: BaseException | None = None, kind: Kind = Kind.REFUSED) -> Outcome:
@@ -246,19 +251,38 @@ class Call:
 
     def abandon(self, now: float) -> None:
         """Give back whatever is still taken; an attempt under way ends as no evidence."""
-        if self.stopped_at is not None:
-            now = self.stopped_at
-        if self.permit is not None or self.pick is not None:
-            given_up = Outcome(Kind.IGNORED, "cancelled")
-            if self.pick is not None:
-                given_up.seconds = max(0.0, now - self.pick.started)
-                self.pick.done(given_up, now)
-            if self.permit is not None:
-                self.permit.observe(given_up, now)
-            self.pick = self.permit = None
+        for send in self.live:
+            self.give_up(send, "cancelled", now if self.stopped_at is None else self.stopped_at)
         if self.limit is not None:
             self.limit.release()
             self.limit = None
+
+
+    def give_up(self, send: Send, reason: str, now: float) -> None:
+        """End an attempt under way as no evidence; nothing happens if it had ended."""
+        outcome = Outcome(Kind.IGNORED, reason)
+        outcome.seconds = max(0.0, now - send.started)
+        self.bound.feedback(send, outcome, now)
+        self.let_go(send)
+
+    def hedge_after(self, now: float) -> float | None:
+        """Seconds after which the attempt that begins now may get a rival; None if never."""
+        hedge = self.bound.hedge
+        if hedge is None or self.number > 1:
+            return None
+        patience = hedge.begin(now)
+        safe = self.idempotent or (self.bound.retry is not None and self.bound.retry.retry.idempotent)
+        if patience is None or not safe or not (self.replayable is None or self.replayable()):
+            return None
+        return patience
+
+    def afford_hedge(self, now: float) -> bool:
+        """Pay for a hedge: from the share of hedges, and from the retry budget."""
+        assert self.bound.hedge is not None
+        if not self.bound.hedge.withdraw(now):
+            return False
+        budget = self.bound.retry.budget if self.bound.retry is not None else None
+        return budget is None or budget.withdraw(now)
 
 
 class Held:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resilient.balance.picker import Pick
     from resilient.core.bound import Bound
+    from resilient.policy.breaker import Permit
     from resilient.policy.limit import LimitState
 
 Reply = tuple[Any, Exception | None, float]
@@ -43,17 +44,31 @@ class Admit(Effect):
 
 
 class Send(Effect):
-    """Make one attempt on one endpoint; at most `timeout` s. The value is the response."""
+    """Make one attempt on one endpoint; at most `timeout` s. The value is the response.
 
-    __slots__ = ("hedge", "number", "pick", "resend", "timeout")
+    `number` is 1 for the first attempt of the call. `resend`: the wire may send it again by
+    itself on finding its connection stale. `hedge`: it runs beside another one.
+    """
 
-    def __init__(self, pick: Pick, number: int, timeout: float | None, resend: bool, hedge: bool = False) -> None:
+    __slots__ = ("hedge", "number", "permit", "pick", "resend", "started", "timeout")
+
+    def __init__(
+        self,
+        pick: Pick,
+        permit: Permit | None,
+        started: float,
+        number: int,
+        timeout: float | None,
+        *,
+        resend: bool,
+        hedge: bool = False,
+    ) -> None:
         self.pick = pick
+        self.permit = permit
+        self.started = started
         self.number = number
-        """1 for the first attempt of the call."""
         self.timeout = timeout
         self.resend = resend
-        """True if the wire may send it again by itself on finding its connection stale."""
         self.hedge = hedge
 
 
@@ -67,16 +82,25 @@ class Start(Effect):
 
 
 class Wait(Effect):
-    """Wait until a started attempt ends, at most `timeout` s.
+    """Wait until one of the started attempts ends, at most `timeout` s.
 
-    The value is `(send, response)` of the one that ended, error beside it, or None if none
-    ended in time.
+    The value is `(send, response)` of the one that ended, with its error beside it; or None
+    if none ended in time.
     """
 
     __slots__ = ("timeout",)
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
+
+
+class Stop(Effect):
+    """Give a started attempt up: cancel it, or close what it brings when it comes."""
+
+    __slots__ = ("send",)
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
 
 
 class Sleep(Effect):

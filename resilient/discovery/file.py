@@ -20,7 +20,7 @@ from resilient.discovery.system import file_stamp
 log = logging.getLogger("resilient.discovery")
 
 
-class FileFault(Exception):  # noqa: N818 - says what is wrong with the file, not with the program
+class FileFault(Exception):
     """A file that cannot be read or understood."""
 
 

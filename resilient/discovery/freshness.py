@@ -49,7 +49,7 @@ class Reply(Generic[T]):
     """What the nameservers said about one name and one type of record.
 
     `ttl` is the lowest TTL of the CNAME chain and the records; for a negative reply it is
-    that of RFC 2308 (the lower of the SOA's TTL and its minimum), None where there was none.
+    that of RFC 2308 (the lower of the SOA's TTL and its minimum). It is None where nobody told one.
     """
 
     status: Status
@@ -107,7 +107,7 @@ def refresh_delay(
     replies = tuple(replies)
     if first and any(reply.status is Status.LATE for reply in replies):
         return 0.0
-    ttls = [reply.ttl for reply in replies if reply.ttl is not None and not reply.status.is_unknown]
+    ttls = [reply.ttl for reply in replies if reply.ttl is not None]
     low, high = ttl_range
     delay = min(max(min(ttls, default=high), low), high) * refresh_ratio * (1.0 - _JITTER_RATIO * jitter)
     return min(delay, FAILURE_DELAY) if any(reply.status.is_unknown for reply in replies) else delay

@@ -65,8 +65,6 @@ def split(text: str, default_port: int | None = None) -> Target:
     authority, path = "", rest
     if rest.startswith("//"):
         authority, _, path = rest[2:].partition("/")
-    if not path:
-        raise check.fault("target", text, "something after the scheme, as in dns:///orders:8080")
     return Target(text, scheme.lower(), authority, path, default_port)
 
 
@@ -86,7 +84,8 @@ def _srv(target: Target) -> SrvResolver:
 
 def _file(target: Target) -> FileResolver:
     _refuse_authority(target)
-    return FileResolver(unquote(target.path if target.path.startswith("/") else f"/{target.path}"))
+    path = unquote(target.path.removeprefix("/"))
+    return FileResolver(f"/{path}" if path else "")
 
 
 _BUILT_IN: Mapping[str, ResolverFactory] = {"static": _static, "dns": _dns, "srv": _srv, "file": _file}

@@ -56,7 +56,8 @@ class Breaker:
     `storage`: any pybreaker storage. One in memory is used in place; any other may do I/O,
     and is read and written off the request path, every `sync_interval` seconds, so that a
     breaker which opens or closes in one process does so in all. A storage holds one circuit:
-    services with the same one open together. `listeners`: pybreaker listeners. They are
+    services with the same one open together. Give a remote one's client a timeout (Redis:
+    `socket_timeout`): a thread waits for it. `listeners`: pybreaker listeners. They are
     called at once, on the thread or event loop of the call, under no lock of ours; what one
     raises does not reach the call.
 
@@ -87,6 +88,7 @@ class Breaker:
         self._check_trip()
         self._check_break()
         check.instance("Breaker.storage", self.storage, (CircuitBreakerStorage, type(None)), "a pybreaker storage")
+        check.instance("Breaker.listeners", self.listeners, Iterable, "a list of pybreaker listeners")
         object.__setattr__(self, "listeners", tuple(self.listeners))
         for listener in self.listeners:
             check.instance("Breaker.listeners", listener, CircuitBreakerListener, "pybreaker listeners")

@@ -8,6 +8,7 @@ whole of the generation check.
 from __future__ import annotations
 
 from _thread import allocate_lock  # arithmetic on a few fields; nothing waits or calls back inside it
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreakerStorage
@@ -17,8 +18,6 @@ from resilient.policy.circuit import Change, Circuit
 from resilient.policy.window import Window
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from resilient.policy.breaker import Breaker
 
 _SUCCESS = Kind.SUCCESS
@@ -190,13 +189,18 @@ class BreakerState:
 
     def succeed(self, phase: Granting, now: float) -> None:
         """Count the success of a permit of `phase`; only permits call this."""
+        # Every call comes here: one addition, and a lock only when a bucket is complete.
         change = None
-        if isinstance(phase, Closed):
-            self._count_success(phase, now)
-        else:
-            with self._lock:
-                if self._is_current(phase):
-                    change = self._count_probe(phase)
+        if isinstance(phase, HalfOpen):
+            change = self._count_probe(phase)
+        elif phase is self._phase:
+            window = phase.window
+            if now >= window.end:
+                with self._lock:
+                    window.turn(now)
+            window.results += 1
+            if self._storage.counter:
+                self._storage.reset_counter()
         if self._heard:
             self._circuit.changed(change)
             self._circuit.success()
@@ -217,23 +221,14 @@ class BreakerState:
         """False for a late result: the breaker has moved on, or the storage says so."""
         return phase is self._phase and self._storage.state == phase.name
 
-    def _count_success(self, phase: Closed, now: float) -> None:
-        """Every call comes here: a lock only when a bucket is complete, one addition else."""
-        if phase is not self._phase:
-            return
-        window = phase.window
-        if now >= window.end:
-            with self._lock:
-                window.turn(now)
-        window.results += 1
-        if self._storage.counter:
-            self._storage.reset_counter()
-
     def _count_probe(self, phase: HalfOpen) -> Change | None:
-        self._storage.reset_counter()
-        self._storage.increment_success_counter()
-        phase.missing -= 1
-        return self._enter(self._new_closed()) if phase.missing == 0 else None
+        with self._lock:
+            if not self._is_current(phase):
+                return None
+            self._storage.reset_counter()
+            self._storage.increment_success_counter()
+            phase.missing -= 1
+            return self._enter(self._new_closed()) if phase.missing == 0 else None
 
     def _count_failure(self, phase: Granting, now: float) -> Change | None:
         self._storage.increment_counter()

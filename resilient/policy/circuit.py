@@ -40,7 +40,7 @@ _STATES: dict[str, Callable[[CircuitBreaker, CircuitBreakerState], Any]] = {
 }
 
 
-class UnsuccessfulResponse(Exception):  # noqa: N818 - a result, not an error of ours
+class UnsuccessfulResponse(Exception):
     """What `listener.failure` gets when a call failed by its response; `outcome` has that."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -123,7 +123,7 @@ class Circuit:
             self._tell("state_change", *change)
 
     def _tell(self, event: str, *args: object) -> None:
-        for listener in self.breaker.listeners:  # type: ignore[var-annotated]
+        for listener in self.breaker.listeners:
             try:
                 getattr(listener, event)(self.breaker, *args)
             except Exception as failure:  # noqa: BLE001 - a listener of the user's, which must not break the call

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pybreaker
 
@@ -14,13 +16,23 @@ from resilient.balance.picker import Balancer
 from resilient.core import check
 from resilient.core.outcome import Classifier
 from resilient.policy.breaker import Breaker
+from resilient.policy.hedge import Hedge
 from resilient.policy.limit import LimitPolicy
 from resilient.policy.retry import Retry
+
+if TYPE_CHECKING:
+    from resilient.callsite import Blocks
+    from resilient.core.report import CallReport
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Unset:
     def __repr__(self) -> str:
         return "UNSET"
+
+    def __reduce__(self) -> str:
+        return "UNSET"  # one of its kind, also after a copy
 
 
 UNSET = _Unset()
@@ -41,6 +53,7 @@ class Policy:
     `retry`: None for no retries. `breaker`: a Breaker, or a ready `pybreaker.CircuitBreaker`.
     Default None: a breaker refuses healthy calls as well, so it is for you to ask for.
     `balancer`: PeakEwma by default. `outlier`: ejection of endpoints that fail; None for none.
+    `hedge`: a second attempt beside a slow one; None for none.
     `limit`: calls in flight; None for no limit. `fallback`: for decorated functions: what a
     call that failed returns, or a function of its arguments that makes it.
     `classifier`: what counts as success; None for the default of the protocol.
@@ -52,6 +65,7 @@ class Policy:
     breaker: Breaker | pybreaker.CircuitBreaker | None = None
     balancer: Balancer = PeakEwma()
     outlier: OutlierDetection | None = OutlierDetection()
+    hedge: Hedge | None = None
     limit: LimitPolicy | None = None
     fallback: Any = UNSET
     classifier: Classifier | None = None
@@ -67,6 +81,7 @@ class Policy:
         check.instance("Policy.balancer", self.balancer, Balancer, "a balancer such as PeakEwma()")
         _not_a_class("Policy.balancer", self.balancer)
         check.instance("Policy.outlier", self.outlier, (OutlierDetection, type(None)), "an OutlierDetection or None")
+        check.instance("Policy.hedge", self.hedge, (Hedge, type(None)), "a Hedge, or None for no hedging")
         check.instance("Policy.limit", self.limit, (LimitPolicy, type(None)), "a Limit, or None for no limit")
         _not_a_class("Policy.limit", self.limit)
         check.instance("Policy.classifier", self.classifier, (Classifier, type(None)), "a classifier, or None")
@@ -78,6 +93,67 @@ class Policy:
             if name not in known:
                 raise check.fault(f"Policy.{name}", changes[name], "a field of Policy: " + ", ".join(sorted(known)))
         return dataclasses.replace(self, **changes)
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, `def` or `async def`: each of its calls goes under this policy.
+
+        It keeps its signature, and gets a breaker, a budget and a limit of its own, shared by
+        all its calls (a method: by all instances) and shown by `function.bound`. What it
+        returns is a success, what it raises a failure that is worth a retry, unless
+        `Retry.retry` or `classifier` says otherwise. When no retry is left, the last exception
+        is raised as it was, with `.report` and a note about the attempts, or the last result
+        returned. CancelledError, KeyboardInterrupt and their like pass through at once.
+
+        `timeout` and `attempt_timeout` cancel a coroutine. A thread cannot be interrupted: a
+        function that is not async runs on, the calls of ours inside it end in time, and what it
+        returns late is returned. No attempt begins after the deadline.
+
+        `fallback` stands in for a call that failed or was refused, not for a result that the
+        retry predicate disliked to the end, nor for an error that the classifier ignores.
+
+        Raises TypeError for generator functions, classes, and classmethods or staticmethods
+        that were made below the policy.
+        """
+        from resilient.callsite import decorate  # the one import upwards, when it is needed
+
+        return decorate(self, function)
+
+    def __enter__(self) -> CallReport:
+        """Put a block under this policy: its deadline for the calls inside, breaker and limit.
+
+        A block cannot be run again, so that there are no retries, and no fallback: an exception
+        leaves it, and is a failure to the breaker; a cancellation is no evidence. Raises
+        CircuitOpen, LimitExceeded or DeadlineExceeded instead of entering. All blocks of one
+        Policy object share their state; any number may be entered at once.
+        """
+        return self._blocks.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._blocks.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> CallReport:
+        """As `with`; besides, the deadline cancels the block, which then raises DeadlineExceeded."""
+        return await self._blocks.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._blocks.__aexit__(kind, error, traceback)
+
+    @property
+    def _blocks(self) -> Blocks:
+        blocks: Blocks | None = self.__dict__.get("_made_blocks")
+        if blocks is None:
+            from resilient.callsite import Blocks
+
+            blocks = self.__dict__.setdefault("_made_blocks", Blocks(self))  # one, also for two threads
+        return blocks
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is another object: a value with the same fields and no state.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def _not_a_class(field: str, value: object) -> None:

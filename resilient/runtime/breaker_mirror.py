@@ -56,7 +56,7 @@ class BreakerMirror:
         try:
             self._tell()
             self._follow(time.monotonic() if now is None else now)
-        except Exception as failure:  # noqa: BLE001 - each storage has errors of its own
+        except Exception as failure:
             self._failed(failure)
         else:
             self._recovered()

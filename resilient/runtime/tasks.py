@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
-from resilient.core.call import Call, journey
-from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep
+from resilient.core.call import Call, Journey, journey
+from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep, Start, Stop, Wait
 from resilient.core.outcome import Outcome
 from resilient.runtime.threads import Clock
 from resilient.runtime.waiting import TaskWaiter, wait_in_task
@@ -38,6 +40,8 @@ class TaskDriver:
                         reply: Reply = (await attempt(effect), None, clock())
                     except Exception as error:
                         reply = (None, error, clock())
+                elif type(effect) is Start:
+                    return await self._race(steps, effect, attempt)
                 else:
                     reply = await self._perform(effect)
                 effect = steps.send(reply)
@@ -76,6 +80,101 @@ class TaskDriver:
         finally:
             watch.unsubscribe(waiter)
         return effect.bound.failure
+
+    async def _race(self, steps: Journey, effect: Effect, attempt: Attempt) -> Outcome:
+        """The rest of a journey that hedges: its attempts run in tasks of their own."""
+        async with anyio.create_task_group() as group:
+            runners = _Runners(group, attempt)
+            try:
+                outcome = await self._run_race(steps, effect, runners)
+            finally:
+                # Also when cancelled: what has ended meanwhile is closed, the rest stopped.
+                group.cancel_scope.cancel()
+                await runners.close_ended()
+        return outcome
+
+    async def _run_race(self, steps: Journey, effect: Effect, runners: _Runners) -> Outcome:
+        try:
+            while True:
+                if isinstance(effect, (Start, Wait, Stop)):
+                    reply = (*await runners.perform(effect), self.clock())
+                elif isinstance(effect, Send):
+                    runners.start(effect)
+                    ended, error = await runners.wait(None)
+                    reply = (ended and ended[1], error, self.clock())
+                else:
+                    reply = await self._perform(effect)
+                effect = steps.send(reply)
+        except StopIteration as stop:
+            outcome: Outcome = stop.value
+            return outcome
+
+
+class _Runners:
+    """Attempts in tasks of one group."""
+
+    def __init__(self, group: TaskGroup, attempt: Attempt) -> None:
+        self._group = group
+        self._attempt = attempt
+        self._ended: deque[tuple[Send, Any, Exception | None]] = deque()
+        self._scopes: dict[Send, anyio.CancelScope] = {}
+        self._news = anyio.Event()
+
+    async def perform(self, effect: Effect) -> tuple[Any, Exception | None]:
+        """Start, stop or wait."""
+        if isinstance(effect, Wait):
+            return await self.wait(effect.timeout)
+        if isinstance(effect, Start):
+            self.start(effect.send)
+        elif isinstance(effect, Stop):
+            await self._stop(effect.send)
+        return None, None
+
+    def start(self, send: Send) -> None:
+        """Begin an attempt."""
+        self._scopes[send] = anyio.CancelScope()
+        self._group.start_soon(self._run, send)
+
+    async def _run(self, send: Send) -> None:
+        response: Any = None
+        failure: Exception | None = None
+        with self._scopes[send]:
+            try:
+                response = await self._attempt(send)
+            except Exception as error:
+                failure = error
+            self._ended.append((send, response, failure))
+            self._news.set()
+
+    async def wait(self, timeout: float | None) -> tuple[Any, Exception | None]:
+        """The next attempt to end."""
+        with anyio.move_on_after(timeout):
+            while not self._ended:
+                self._news = anyio.Event()
+                await self._news.wait()
+        if not self._ended:
+            return None, None
+        send, response, error = self._ended.popleft()
+        self._scopes.pop(send, None)
+        return (send, response), error
+
+    async def _stop(self, send: Send) -> None:
+        scope = self._scopes.pop(send, None)
+        if scope is not None:
+            scope.cancel()
+        ended = [entry for entry in self._ended if entry[0] is send]
+        for entry in ended:
+            self._ended.remove(entry)
+            if entry[1] is not None:
+                await _close_quietly(entry[1])
+
+    async def close_ended(self) -> None:
+        """Close what ended and that nobody asked for."""
+        with anyio.CancelScope(shield=True):
+            while self._ended:
+                _, response, _ = self._ended.popleft()
+                if response is not None:
+                    await _close_quietly(response)
 
 
 async def _close_quietly(response: Any) -> None:

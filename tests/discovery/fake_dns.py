@@ -71,7 +71,8 @@ class Watching:
         self._iterator = iterator
 
     async def next(self) -> tuple[float, list[str]]:
-        endpoints = await anext(self._iterator)
+        async with asyncio.timeout(3600.0):  # virtual: a set that never comes fails the test
+            endpoints = await anext(self._iterator)
         return now(), [endpoint.address for endpoint in endpoints]
 
     async def quiet(self, seconds: float) -> bool:

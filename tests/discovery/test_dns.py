@@ -28,6 +28,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDns:
     return fake
 
 
+V1 = {"A": "10.0.0.1", "AAAA": "::1"}
 OWN = {"nameservers": ["10.0.0.53"]}
 ORDERS = dns("orders", 8080, **OWN)  # type: ignore[arg-type]
 
@@ -220,6 +221,17 @@ class TestSearch:
                 fake.zone["orders.prod.", "A"] = fake.zone["orders.prod.", "AAAA"] = SERVFAIL
                 with pytest.raises(ResolutionFailed, match="SERVFAIL"):
                     await watch.next()
+
+        run(main())
+
+    def test_families_of_different_names_are_not_mixed(self, fake: FakeDns) -> None:
+        fake.zone = {("orders.prod.", rdtype): answer(address, ttl=10) for rdtype, address in V1.items()}
+
+        async def main() -> None:
+            async with watching(ORDERS) as watch:
+                assert await watch.next() == (0.0, ["10.0.0.1:8080", "[::1]:8080"])
+                fake.zone = {("orders.svc.", "A"): answer("10.0.0.2"), ("orders.svc.", "AAAA"): SERVFAIL}
+                assert await watch.next() == (8.0, ["10.0.0.2:8080"])
 
         run(main())
 

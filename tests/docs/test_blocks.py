@@ -38,7 +38,7 @@ def names(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def dns(name: str, port: int | None = None, **options: object) -> object:
         return resilient.static(addresses)
 
-    for place in ("resilient.dns", "resilient.mesh.dns", "resilient.discovery.targets.dns"):
+    for place in ("resilient.dns", "resilient.mesh.dns", "resilient.discovery.targets.DnsResolver"):
         monkeypatch.setattr(place, dns)
 
 

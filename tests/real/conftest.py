@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.real.envoy import envoy
+from tests.real.knot import knot
 from tests.real.nginx import nginx
 from tests.real.redis import redis_server
 
-__all__ = ["envoy", "nginx", "redis_server"]
+__all__ = ["envoy", "knot", "nginx", "redis_server"]
 
 HERE = Path(__file__).parent
 

@@ -43,6 +43,10 @@ class AsyncLink(Link, httpcore2.AsyncNetworkBackend):
         self.connected(stream)
         return stream
 
+    def hung_up(self) -> bool:
+        """As Link says; what asyncio has already read counts as well."""
+        return (not self.multiplexed and bool(self._stream.get_extra_info("is_readable"))) or super().hung_up()
+
 
 def _on_trio() -> bool:
     trio = sys.modules.get("trio")

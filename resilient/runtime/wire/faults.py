@@ -18,11 +18,11 @@ def translate(error: Exception, exchange: Exchange, binding: Binding, *, fresh: 
     kind = _kind(type(error), binding)
     if kind is None:
         return None
-    fault: Any = kind(str(error))
+    fault: Any = kind(_message(error))
     fault.request = exchange.request
     fault.unsent = fresh and exchange.unsent
     fault.refused = fresh and exchange.refused(error)
-    fault.resent = False
+    fault.resent = exchange.resent
     return fault  # type: ignore[no-any-return]
 
 
@@ -32,3 +32,13 @@ def _kind(error: type[Exception], binding: Binding) -> type[Exception] | None:
         return binding.errors["RemoteProtocolError"]
     names = (base.__name__ for base in error.__mro__ if base.__module__.startswith("httpcore2"))
     return next((binding.errors[name] for name in names if name in binding.errors), None)
+
+
+def _message(error: BaseException | None) -> str:
+    """The first text in the chain: trio's own exceptions leave the telling to their cause."""
+    while error is not None:
+        if str(error):
+            return str(error)
+        inner = error.args[0] if error.args else None
+        error = inner if isinstance(inner, BaseException) else error.__cause__
+    return ""

@@ -29,15 +29,27 @@ class Generation:
 
 
 class Link:
-    """One connection's address and history. Each kind of link is also the network backend
-    of its connection, which is how the address is pinned.
+    """One connection's address and history.
+
+    Each kind of link is also the network backend of its connection: so the address is pinned.
 
     `writes` and `reads` count operations in which bytes left and arrived. A write counts
     from the moment when bytes may have left; only a write that is known to have moved
     nothing does not count.
     """
 
-    __slots__ = ("_generation", "_poller", "_settings", "_stream", "born", "endpoint", "multiplexed", "reads", "retires", "writes")
+    __slots__ = (
+        "_generation",
+        "_poller",
+        "_settings",
+        "_stream",
+        "born",
+        "endpoint",
+        "multiplexed",
+        "reads",
+        "retires",
+        "writes",
+    )
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, generation: Generation) -> None:
         self.endpoint = endpoint
@@ -82,8 +94,10 @@ class Link:
 
 
 def poller(sock: Any, multiplexed: bool = False) -> Callable[[], bool]:
-    """A function that tells without waiting whether a socket is closed, at either end, or
-    (unless `multiplexed`) has anything to read."""
+    """A function that tells without waiting whether a socket has ended at either end.
+
+    Unless `multiplexed`, anything to read is an end too.
+    """
     if _POLL is None:  # Windows
         return lambda: sock.fileno() < 0 or (not multiplexed and bool(select.select([sock], [], [], 0)[0]))
     poll = _POLL()

@@ -26,7 +26,11 @@ class Connection(httpcore2.HTTPConnection):
             self.close()
             raise httpcore2.ConnectionNotAvailable
         request.begin(self.link)
-        return super().handle_request(request)
+        try:
+            return super().handle_request(request)
+        except httpcore2.ConnectionNotAvailable:
+            request.turned_away()
+            raise
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
@@ -40,20 +44,20 @@ class Connection(httpcore2.HTTPConnection):
 class Pool(httpcore2.ConnectionPool):
     """The blocking connections to one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, settings: WireSettings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, generation: Generation) -> None:
         super().__init__(
             max_connections=settings.max_connections,
             max_keepalive_connections=settings.max_keepalive,
             keepalive_expiry=settings.keepalive_expiry,
         )
-        self.generation = Generation()
+        self._generation = generation
         self._endpoint = endpoint
         self._settings = settings
 
     def create_connection(self, origin: httpcore2.Origin) -> Connection:
         """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
         settings = self._settings
-        link = BlockingLink(self._endpoint, settings, self.generation)
+        link = BlockingLink(self._endpoint, settings, self._generation)
         connection = Connection(
             origin=origin,
             ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
@@ -80,7 +84,11 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
             await self.aclose()
             raise httpcore2.ConnectionNotAvailable
         request.begin(self.link)
-        return await super().handle_async_request(request)
+        try:
+            return await super().handle_async_request(request)
+        except httpcore2.ConnectionNotAvailable:
+            request.turned_away()
+            raise
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
@@ -94,20 +102,20 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
 class AsyncPool(httpcore2.AsyncConnectionPool):
     """The asynchronous connections to one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, settings: WireSettings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, generation: Generation) -> None:
         super().__init__(
             max_connections=settings.max_connections,
             max_keepalive_connections=settings.max_keepalive,
             keepalive_expiry=settings.keepalive_expiry,
         )
-        self.generation = Generation()
+        self._generation = generation
         self._endpoint = endpoint
         self._settings = settings
 
     def create_connection(self, origin: httpcore2.Origin) -> AsyncConnection:
         """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
         settings = self._settings
-        link = AsyncLink(self._endpoint, settings, self.generation)
+        link = AsyncLink(self._endpoint, settings, self._generation)
         connection = AsyncConnection(
             origin=origin,
             ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,

@@ -12,6 +12,7 @@ from resilient.binding import Binding
 from resilient.runtime.wire.body import async_body_type, body_type
 from resilient.runtime.wire.exchange import Exchange, within_pool_deadline
 from resilient.runtime.wire.faults import translate
+from resilient.runtime.wire.link import Generation
 from resilient.runtime.wire.pool import AsyncPool, Pool
 from resilient.runtime.wire.settings import WireSettings
 
@@ -22,7 +23,7 @@ RESENT = "resilient.resent"
 class _Common:
     """What does not depend on how one waits."""
 
-    _pool: Pool | AsyncPool
+    _body: Any
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         self.endpoint = endpoint
@@ -30,9 +31,10 @@ class _Common:
         """Requests under way, until their response bodies are closed."""
         self._settings = settings
         self._binding = binding
+        self._generation = Generation()
         self._used = 0.0
 
-    def idle(self, now: float) -> bool:
+    def unused(self, now: float) -> bool:
         """True if nothing is in flight and every connection has outlived its keep-alive.
 
         `now` in seconds of `time.monotonic()`: closing the wire then costs nobody a warm
@@ -49,6 +51,16 @@ class _Common:
         """What to raise for an error of httpcore's; others as they are."""
         return translate(error, exchange, self._binding) or error
 
+    def _response(self, exchange: Exchange, response: Any) -> Any:
+        if exchange.resent:
+            response.extensions[RESENT] = True
+        return self._binding.Response(
+            response.status,
+            headers=response.headers,
+            stream=self._body(self, exchange, response.stream),
+            extensions=response.extensions,
+        )
+
     def _may_resend(self, error: Exception, exchange: Exchange, resend: bool) -> bool:
         """True for the keep-alive race: the peer closed an idle connection as we took it.
 
@@ -56,17 +68,13 @@ class _Common:
         has. Connections as old as this one are likely to be as dead.
         """
         race = type(error).__name__ in _HANG_UPS and exchange.stale
-        if not race or not (resend or exchange.unsent):
+        if not race or not (exchange.unsent or (resend and exchange.replayable(default=True))):
             return False
-        self._pool.generation.renew()
+        self._generation.renew()
         return True
 
     def _after_resend(self, error: Exception, first: Exchange, second: Exchange) -> Exception:
-        fault: Any = translate(error, second, self._binding, fresh=first.unsent)
-        if fault is None:
-            return error
-        fault.resent = True
-        return fault  # type: ignore[no-any-return]
+        return translate(error, second, self._binding, fresh=first.unsent) or error
 
 
 _HANG_UPS = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
@@ -77,7 +85,7 @@ class Wire(_Common):
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         super().__init__(endpoint, settings, binding)
-        self._pool = Pool(endpoint, settings)
+        self._pool = Pool(endpoint, settings, self._generation)
         self._body = body_type(binding)
 
     def send(self, request: Any, *, resend: bool) -> Any:
@@ -104,6 +112,7 @@ class Wire(_Common):
 
     def _resend(self, first: Exchange) -> Any:
         second = self._exchange(first.request)
+        second.resent = True
         try:
             response = self._pool.handle_request(second)
         except Exception as error:
@@ -112,20 +121,13 @@ class Wire(_Common):
         except BaseException:
             self.end()
             raise
-        response.extensions[RESENT] = True
         return self._response(second, response)
 
     def _exchange(self, request: Any) -> Exchange:
-        extensions = within_pool_deadline(request.extensions)
-        return Exchange(request, extensions)
-
-    def _response(self, exchange: Exchange, response: Any) -> Any:
-        return self._binding.Response(
-            response.status,
-            headers=response.headers,
-            stream=self._body(self, exchange, response.stream),
-            extensions=response.extensions,
-        )
+        exchange = Exchange(request, within_pool_deadline(request.extensions))
+        if self._settings.http2:
+            exchange.watch(exchange.note)
+        return exchange
 
     def close(self) -> None:
         """Close all connections; what is under way on them fails."""
@@ -137,12 +139,12 @@ class AsyncWire(_Common):
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         super().__init__(endpoint, settings, binding)
-        self._pool = AsyncPool(endpoint, settings)
+        self._pool = AsyncPool(endpoint, settings, self._generation)
         self._body = async_body_type(binding)
 
     async def send(self, request: Any, *, resend: bool) -> Any:
         """As Wire.send. May be cancelled at any moment; knows no deadline but that."""
-        exchange = Exchange(request, request.extensions)
+        exchange = self._exchange(request)
         self.in_flight += 1
         try:
             response = await self._pool.handle_async_request(exchange)
@@ -157,7 +159,8 @@ class AsyncWire(_Common):
         return self._response(exchange, response)
 
     async def _resend(self, first: Exchange) -> Any:
-        second = Exchange(first.request, first.extensions)
+        second = self._exchange(first.request)
+        second.resent = True
         try:
             response = await self._pool.handle_async_request(second)
         except Exception as error:
@@ -166,16 +169,13 @@ class AsyncWire(_Common):
         except BaseException:
             self.end()
             raise
-        response.extensions[RESENT] = True
         return self._response(second, response)
 
-    def _response(self, exchange: Exchange, response: Any) -> Any:
-        return self._binding.Response(
-            response.status,
-            headers=response.headers,
-            stream=self._body(self, exchange, response.stream),
-            extensions=response.extensions,
-        )
+    def _exchange(self, request: Any) -> Exchange:
+        exchange = Exchange(request, request.extensions)
+        if self._settings.http2:
+            exchange.watch(exchange.anote)
+        return exchange
 
     async def aclose(self) -> None:
         """Close all connections; what is under way on them fails."""

@@ -1,0 +1,103 @@
+"""Consistent hashing: the same key goes to the same endpoint, while that can take it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from random import Random
+
+from resilient.balance.candidates import Candidates
+from resilient.balance.endpoint import EndpointStats
+from resilient.balance.hash_key import stable_hash
+from resilient.balance.picker import Pick
+from resilient.core import check
+
+_STEPS = 128  # slots looked at in one pick; with equal weights the next endpoint is 1 or 2 away
+_RECOUNTS = 32  # endpoints whose requests in flight are counted for each pick, on average
+
+
+def check_balance_factor(field: str, value: float | None) -> None:
+    """Refuse what is not a factor of bounded load."""
+    if value is None:
+        return
+    check.number(field, value, minimum=1.0)
+    if value > 10:
+        raise check.fault(field, value, "a factor from 1 to 10, such as 1.5 (where Envoy has 150), or None")
+
+
+class ConsistentPicker:
+    """Walks the slots of a table from where the hash of the key points.
+
+    An endpoint is passed over if it was tried, if it is full, or if it ramps up and this key
+    has not come back to it yet. The next slot belongs to an endpoint that depends on the key,
+    so what one endpoint cannot take is spread over all.
+
+    Full means: more than `factor` times its share, by weight, of all requests in flight
+    ("Consistent Hashing with Bounded Loads", 2017; Envoy's `hash_balance_factor`). Their sum
+    is counted once in so many picks that a pick costs the same for any number of endpoints,
+    and one more for each pick in between.
+    """
+
+    __slots__ = ("_candidates", "_endpoints", "_factor", "_in_flight", "_position", "_recount_in", "_slots")
+
+    def __init__(
+        self,
+        endpoints: Sequence[EndpointStats],
+        slots: Sequence[int],
+        position: Callable[[int], int],
+        factor: float | None,
+    ) -> None:
+        self._endpoints = endpoints
+        self._slots = slots
+        self._position = position
+        self._factor = factor
+        self._candidates = Candidates(endpoints)
+        self._in_flight = 0
+        self._recount_in = 0
+
+    def pick(
+        self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None
+    ) -> Pick | None:
+        """The endpoint of the key, or the next one that can take it; any endpoint without a key."""
+        if not self._endpoints:
+            return None
+        if self._factor is not None:
+            self._count()
+        stats = self._candidates.choose(now, rng, tried) if key is None else self._walk(stable_hash(key), now, tried)
+        return Pick(stats, now)
+
+    def _count(self) -> None:
+        if self._recount_in <= 0:
+            self._in_flight = sum(stats.in_flight for stats in self._endpoints)
+            self._recount_in = len(self._endpoints) // _RECOUNTS
+        else:
+            self._recount_in -= 1
+        self._in_flight += 1
+
+    def _walk(self, point: int, now: float, tried: Sequence[EndpointStats]) -> EndpointStats:
+        start = self._position(point)
+        spare: EndpointStats | None = None
+        previous: EndpointStats | None = None
+        for step in range(min(_STEPS, len(self._slots))):
+            stats = self._endpoints[self._slots[(start + step) % len(self._slots)]]
+            if stats is previous or stats in tried:
+                continue
+            previous = stats
+            if self._fits(stats, point, now):
+                return stats
+            spare = spare or stats
+        return spare or self._untried(point, tried)
+
+    def _fits(self, stats: EndpointStats, point: int, now: float) -> bool:
+        if stats.ramp is not None and (point & 0xFFFF) >= stats.ramp.share_at(now) * 0x10000:
+            return False
+        if self._factor is None:
+            return True
+        share = stats.endpoint.weight / (self._candidates.mean_weight * self._candidates.count)
+        return stats.in_flight < ceil(self._in_flight * self._factor * share)
+
+    def _untried(self, point: int, tried: Sequence[EndpointStats]) -> EndpointStats:
+        """Where the slots of those tried lie too thick: one more than those must hold another."""
+        count = len(self._endpoints)
+        stretch = [self._endpoints[(point + step) % count] for step in range(min(len(tried) + 1, count))]
+        return next((stats for stats in stretch if stats not in tried), stretch[0])

@@ -1,0 +1,82 @@
+"""Evidence: what the results of an endpoint say about it, kept by the outlier detector."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from resilient.policy.window import Window
+
+MAX_ROUTES = 16
+"""Routes remembered for each endpoint; the one unheard of for longest makes room."""
+_STEP = 1.1  # of the median: tenfold in 25 samples, and within some 20 % of it when steady
+
+
+class RouteRun:
+    """The failures in a row of one route on one endpoint, and when it was last heard of."""
+
+    __slots__ = ("failures", "seen")
+
+    def __init__(self, now: float) -> None:
+        self.failures = 0
+        self.seen = now
+
+
+class Evidence:
+    """The results of one endpoint: in a row by cause, in a window, and by route.
+
+    `median` is an estimate of the median latency of successes: each sample moves it by one
+    step up or down, so that no single one matters ("Frugal Streaming for Estimating
+    Quantiles", 2013, with steps in proportion); 0 while there is none.
+    """
+
+    __slots__ = ("gateway_failures", "length", "local_failures", "median", "routes", "window")
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self.window = Window(length)
+        self.gateway_failures = 0
+        """In a row, as `local_failures`."""
+        self.local_failures = 0
+        self.median = 0.0
+        self.routes: dict[Hashable, RouteRun] = {}
+
+    def clear(self) -> None:
+        """Forget everything but the length of the window."""
+        self.window = Window(self.length)
+        self.gateway_failures = self.local_failures = 0
+        self.median = 0.0
+        self.routes.clear()
+
+    def measure(self, seconds: float) -> None:
+        """Move the median towards the latency of a success."""
+        if self.median == 0.0:
+            self.median = seconds
+        elif seconds > self.median:
+            self.median = min(seconds, self.median * _STEP)
+        else:
+            self.median = max(seconds, self.median / _STEP)
+
+    def heard(self, route: Hashable, now: float, *, failed: bool) -> None:
+        """Count a result of the peer's own making on its route."""
+        run = self.routes.get(route)
+        if run is None:
+            if len(self.routes) >= MAX_ROUTES:
+                del self.routes[min(self.routes, key=lambda known: self.routes[known].seen)]
+            run = self.routes[route] = RouteRun(now)
+        run.seen = now
+        run.failures = run.failures + 1 if failed else 0
+
+    def is_confined(self, route: Hashable, since: float) -> bool:
+        """True if what fails is `route` alone, as far as has been heard since `since`.
+
+        That is: another route's latest result was a success, and the others together have
+        fewer than two failures at their ends. Two, because a single one is within the noise
+        of any service, and would be found some time by a route that fails all the time.
+        """
+        others = [run for name, run in self.routes.items() if name != route and run.seen >= since]
+        return any(not run.failures for run in others) and sum(run.failures for run in others) < 2
+
+    def is_confined_to_a_route(self, since: float) -> bool:
+        """True if what fails is the route with most failures in a row, alone."""
+        worst = max(self.routes, key=lambda name: self.routes[name].failures, default=None)
+        return worst is not None and self.routes[worst].failures > 0 and self.is_confined(worst, since)

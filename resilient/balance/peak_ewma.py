@@ -1,0 +1,154 @@
+"""Peak EWMA: of two endpoints drawn at random, the one that will probably answer sooner.
+
+The load of an endpoint is its cost times one more than what is in flight on it, in
+proportion to its weight:
+
+    load = cost(now) * (1 + in_flight / (weight / mean weight))
+
+The cost is a moving average of seconds that follows a rise at once and forgets it with the
+time constant `decay`; between results it falls towards 0, so that an endpoint which was slow
+is tried again some time (Finagle's P2CPeakEwma, Linkerd). Two draws and not a search for the
+best: clients that all know the best endpoint all send to it.
+
+Where this differs from Finagle and Linkerd, it does for these reasons:
+
+- The first draw is kept unless the second has clearly less load (`tolerance`). Between equal
+  endpoints the smaller cost is noise, and following it gives the luckiest of ten endpoints
+  two tenths of the requests, whatever the weights say.
+- Failures do not count with the time they took, or the endpoint that fails fastest would get
+  the most requests. They count with `failure_penalty`, averaged and not as a peak: the cost
+  of an endpoint becomes what a request to it costs on average, failures included. As a peak
+  one failure in a thousand would take a good endpoint out for half a minute, and under even a
+  low rate of failures everywhere the balancing would follow who failed last. A pause that
+  the peer asks for is a peak: it is a request, not noise.
+- Endpoints that were never measured have no load while nothing is in flight on them, and more
+  than any measured one while something is: each is probed once, and none is flooded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from random import Random
+
+from resilient.balance.candidates import Candidates
+from resilient.balance.endpoint import EndpointStats
+from resilient.balance.picker import Pick
+from resilient.core import check
+from resilient.core.outcome import Kind, Outcome, Safety
+
+_UNMEASURED = 1e6  # seconds of load for each request on an endpoint of unknown latency (Finagle's penalty)
+_SHORTEST = 1e-6  # seconds; 0 would mean "never measured"
+MODE = "avg"
+FLOOR = 0.05
+_LONGEST_PAUSE = 300.0  # seconds; of what a Retry-After is believed (Linkerd)
+
+
+@dataclass(frozen=True, slots=True)
+class PeakEwma:
+    """Of two endpoints, drawn by weight, the one with the smaller product of latency and load.
+
+    `decay`: seconds in which a cost falls to 37 % (Finagle's, Linkerd's and Envoy's 10 s).
+    `failure_penalty`: seconds that a failure counts for, at least; a Retry-After that is
+    longer counts instead, up to 300 s. Default 1 s: much more than a request usually takes,
+    and little enough to be made good by successes (Linkerd has 5 s).
+    `tolerance`: the second endpoint is taken only if its load is below this part of the
+    first one's. Default 0.8; 1 gives Finagle's and Linkerd's rule.
+    """
+
+    decay: float = 10.0
+    failure_penalty: float = 1.0
+    tolerance: float = 0.8
+
+    def __post_init__(self) -> None:
+        check.seconds("PeakEwma.decay", self.decay)
+        check.seconds("PeakEwma.failure_penalty", self.failure_penalty, zero=True)
+        check.ratio("PeakEwma.tolerance", self.tolerance)
+
+    def picker(self, endpoints: Sequence[EndpointStats]) -> PeakEwmaPicker:
+        """A picker for this set."""
+        return PeakEwmaPicker(self, endpoints)
+
+    def cost_at(self, stats: EndpointStats, now: float) -> float:
+        """The cost in seconds as of `now`. Changes nothing."""
+        return stats.cost * exp((stats.stamp - now) / self.decay)
+
+    def observe(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
+        """Feed a result into the cost of an endpoint."""
+        if outcome.kind is Kind.SUCCESS:
+            self._average(stats, outcome.seconds, now)
+        elif outcome.kind is Kind.IGNORED:
+            # It would have taken at least so long; what went wrong on our side says nothing.
+            if outcome.reason != "local" and outcome.seconds > self.cost_at(stats, now):
+                self._average(stats, outcome.seconds, now)
+        elif outcome.kind is Kind.FAILURE or outcome.safety is not Safety.UNSENT:
+            self._penalise(stats, outcome, now)
+        # What is left was refused on our side: it never came near the endpoint.
+
+    def _average(self, stats: EndpointStats, seconds: float, now: float) -> None:
+        cost = self.cost_at(stats, now)
+        if seconds < cost:
+            weight = exp(min(0.0, stats.stamp - now) / self.decay)
+            seconds = stats.cost * weight + seconds * (1.0 - weight)
+        stats.cost = max(seconds, _SHORTEST)
+        stats.stamp = now
+
+    def _penalise(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
+        pause = min(outcome.retry_after or 0.0, _LONGEST_PAUSE)
+        seconds = max(self.failure_penalty, outcome.seconds)
+        if pause > seconds:
+            stats.cost, stats.stamp = pause, now
+            return
+        cost = self.cost_at(stats, now)
+        w = 1.0 - exp(min(0.0, stats.stamp - now) / self.decay)
+        if stats.cost == 0 or MODE == "peak": w = 1.0
+        if MODE == "floor": w = max(w, FLOOR)
+        if seconds > cost:
+            stats.cost = max(cost,  outcome.seconds, cost + w * (seconds - cost), _SHORTEST)
+            stats.stamp = now
+        else:
+            self._average(stats, seconds, now)
+
+
+class PeakEwmaPicker:
+    """Picks by load; knows nothing but the endpoints and the setting."""
+
+    __slots__ = ("_candidates", "_setting")
+
+    def __init__(self, setting: PeakEwma, endpoints: Sequence[EndpointStats]) -> None:
+        self._setting = setting
+        self._candidates = Candidates(endpoints)
+
+    def load_at(self, stats: EndpointStats, now: float) -> float:
+        """What a request would find at `now`, in seconds. Changes nothing."""
+        queue = stats.in_flight
+        if stats.cost == 0.0:
+            return queue * _UNMEASURED
+        if queue:
+            queue *= self._candidates.mean_weight / stats.endpoint.weight
+        return stats.cost * exp((stats.stamp - now) / self._setting.decay) * (1.0 + queue)
+
+    def pick(
+        self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None  # noqa: ARG002
+    ) -> Pick | None:
+        """One of two endpoints; not one of `tried` if there is another."""
+        if not self._candidates.count:
+            return None
+        first, second = self._candidates.pair(now, rng, tried)
+        if second is not None and self.load_at(second, now) < self._setting.tolerance * self.load_at(first, now):
+            first = second
+        return PeakEwmaPick(first, now, self._setting)
+
+
+class PeakEwmaPick(Pick):
+    """A pick whose result changes the cost of its endpoint."""
+
+    __slots__ = ("_setting",)
+
+    def __init__(self, stats: EndpointStats, now: float, setting: PeakEwma) -> None:
+        super().__init__(stats, now)
+        self._setting = setting
+
+    def _learn(self, outcome: Outcome, now: float) -> None:
+        self._setting.observe(self.stats, outcome, now)

@@ -1,0 +1,76 @@
+"""Ring hash: consistent hashing on a ring of points (ketama)."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil
+from struct import Struct
+
+from resilient.balance.consistent import ConsistentPicker, check_balance_factor
+from resilient.balance.endpoint import EndpointStats
+from resilient.balance.hash_key import HashOn
+from resilient.core import check
+
+_EIGHT = Struct(">8Q")
+
+
+@dataclass(frozen=True, slots=True)
+class RingHash:
+    """The same key goes to the same endpoint; when one goes, only its keys move.
+
+    Each endpoint has points on a ring, in proportion to its weight; a key belongs to the
+    first point after its hash. `hash_on`: what of a request is the key; None for no key, that
+    is, any endpoint. `minimum_ring_size` and `maximum_ring_size`: points on the ring. With
+    fewer than about 100 points for each endpoint their shares differ widely. Defaults: 1024
+    (Envoy), and 65 536, which take 50 ms to build (Envoy: 8 million; gRPC: 4096).
+    `hash_balance_factor`: an endpoint takes at most so many times its share of the requests
+    in flight, and the rest go on along the ring; None for no bound. Envoy's, in which 150 is
+    our 1.5.
+    """
+
+    minimum_ring_size: int = 1024
+    maximum_ring_size: int = 65_536
+    hash_balance_factor: float | None = None
+    hash_on: HashOn | None = None
+
+    def __post_init__(self) -> None:
+        check.count("RingHash.minimum_ring_size", self.minimum_ring_size)
+        check.count("RingHash.maximum_ring_size", self.maximum_ring_size, minimum=self.minimum_ring_size)
+        check_balance_factor("RingHash.hash_balance_factor", self.hash_balance_factor)
+        check.instance("RingHash.hash_on", self.hash_on, (HashOn, type(None)), "a HashOn, or None")
+
+    def picker(self, endpoints: Sequence[EndpointStats]) -> ConsistentPicker:
+        """A picker for this set."""
+        points: list[tuple[int, int]] = []
+        for index, (stats, count) in enumerate(zip(endpoints, self._counts(endpoints), strict=True)):
+            points += [(point, index) for point in _points(stats.address, count)]
+        points.sort()
+        hashes = array("Q", [point for point, _ in points])
+        owners = array("L", [index for _, index in points])
+        return ConsistentPicker(
+            tuple(endpoints),
+            owners,
+            lambda point: bisect_left(hashes, point),
+            self.hash_balance_factor,
+        )
+
+    def _counts(self, endpoints: Sequence[EndpointStats]) -> list[int]:
+        """Points for each endpoint: the lightest gets a whole number of them (Envoy)."""
+        if not endpoints:
+            return []
+        weights = [stats.endpoint.weight for stats in endpoints]
+        least = min(weights) / sum(weights)
+        scale = min(ceil(least * self.minimum_ring_size) / least, self.maximum_ring_size)
+        return [max(1, round(scale * weight / sum(weights))) for weight in weights]
+
+
+def _points(address: str, count: int) -> list[int]:
+    """The first `count` points of an address: eight for each hash."""
+    points: list[int] = []
+    for block in range((count + 7) // 8):
+        points += _EIGHT.unpack(blake2b(f"{address}_{block}".encode()).digest())
+    return points[:count]

@@ -1,0 +1,163 @@
+"""A function or a block as the journey sees it: a service with one endpoint."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from resilient.balance.endpoint import Endpoint, EndpointStats
+from resilient.balance.picker import Pick
+from resilient.core.ambient import Ambient, ambient
+from resilient.core.bound import Bound
+from resilient.core.call import Call
+from resilient.core.classify import FunctionClassifier
+from resilient.core.effects import Send
+from resilient.core.outcome import Outcome
+from resilient.core.report import CallReport
+from resilient.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, MeshError
+from resilient.policy.policy import Policy
+from resilient.runtime.threads import Clock
+
+_REFUSALS: dict[str, tuple[type[MeshError], str]] = {
+    "deadline": (DeadlineExceeded, "the deadline passed"),
+    "circuit-open": (CircuitOpen, "the circuit is open"),
+    "overflow": (LimitExceeded, "too many calls in flight"),
+}
+_CLASSIFIER = FunctionClassifier()
+_order = itertools.count()  # of attempts and of reports; tells an old report from a new one
+
+
+class Site:
+    """The state of one function, or of the blocks of one Policy, and the calls made there."""
+
+    def __init__(self, name: str, policy: Policy, clock: Clock) -> None:
+        self.bound = Bound(name, policy.replace(balancer=_Only(), outlier=None, hedge=None), Random(), _CLASSIFIER)
+        self.bound.update((_Callee(name, 1),), clock())
+        self._clock = clock
+        _sites.add(self)
+
+    def begin(self) -> Call:
+        """A call that ends at the earlier of its own deadline and the one around it."""
+        seconds = self.bound.policy.timeout
+        around = ambient.get()
+        if around is not None:
+            left = around.remaining()
+            if left is not None and (seconds is None or left < seconds):
+                seconds = left
+        return Call(
+            self.bound,
+            deadline=None if seconds is None else self._clock() + seconds,
+            outer_attempt=1 if around is None else around.attempt,
+        )
+
+    def attempt(self, call: Call, send: Send) -> Attempt:
+        """The surroundings of one attempt, to be entered around it."""
+        ordinal = call.outer_attempt + send.number - 1
+        if send.timeout is None:
+            return Attempt(None if ordinal == 1 else Ambient(attempt=ordinal))
+        return Attempt(Ambient(self._clock() + send.timeout, self._clock, ordinal))
+
+    def timed_out(self, send: Send) -> TimeoutError:
+        """What an attempt that was cut off ends with."""
+        return TimeoutError(f"{self.bound.name}: an attempt was cut off after {send.timeout:g} s")
+
+    def error(self, call: Call, outcome: Outcome) -> BaseException | None:
+        """What the caller gets raised; None if there is a result to return."""
+        if outcome.reason in _REFUSALS and outcome.reason in call.report.flags:
+            return self._refusal(call, outcome)
+        if outcome.error is not None:
+            _attach(outcome.error, call.report)
+        return outcome.error
+
+    def _refusal(self, call: Call, outcome: Outcome) -> MeshError:
+        kind, text = _REFUSALS[outcome.reason]
+        error = kind(f"{self.bound.name}: {text}", report=call.report)
+        error.__cause__ = outcome.error
+        if isinstance(error, CircuitOpen) and self.bound.breaker is not None:
+            error.retry_in = self.bound.breaker.remaining(self._clock())
+        return error
+
+
+class Attempt:
+    """While it is entered, calls inside inherit the attempt's deadline and ordinal."""
+
+    __slots__ = ("_around", "_began", "_inside")
+
+    def __init__(self, inside: Ambient | None) -> None:
+        self._inside = inside
+        self._began = next(_order)
+
+    def __enter__(self) -> None:
+        self._around = ambient.get()
+        ambient.set(self._inside)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        # Not `reset`: a coroutine that is collected is closed in another context than its own.
+        ambient.set(self._around)
+        if error is not None and getattr(error, "_resilient_order", self._began) < self._began:
+            # The same exception object as once before: its report is of that time, and would
+            # tell the retry that a layer inside had used up its attempts.
+            with suppress(Exception):
+                del error.report, error._resilient_order  # type: ignore[attr-defined]
+
+
+def _attach(error: BaseException, report: CallReport) -> None:
+    """Tell on the exception what was tried. What an inner layer reported stays, unless we used up our attempts."""
+    with suppress(Exception):  # there are exceptions that let nothing be written to them
+        inner = getattr(error, "report", None)
+        if inner is None or (isinstance(inner, CallReport) and report.exhausted):
+            error.report, error._resilient_order = report, next(_order)  # type: ignore[attr-defined]
+        if len(report.attempts) > 1 or report.flags:
+            _add_note(error, report)
+
+
+def _add_note(error: BaseException, report: CallReport) -> None:
+    head = f"{report.service}: attempts: "
+    tries = "; ".join(f"{a.reason or a.outcome.value} in {a.seconds * 1000:.0f} ms" for a in report.attempts)
+    notes = getattr(error, "__notes__", [])
+    notes[:] = [note for note in notes if not note.startswith(head)]  # the same object, raised once more
+    error.add_note(f"{head}{tries} [{', '.join(report.flags)}]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Callee(Endpoint):
+    """A function as an endpoint: its address is its name."""
+
+    @property
+    def address(self) -> str:
+        return self.host
+
+
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """A balancer, and its picker, for the one endpoint that there is."""
+
+    stats: EndpointStats | None = None
+
+    def picker(self, endpoints: Sequence[EndpointStats]) -> _Only:
+        return _Only(endpoints[0])
+
+    def pick(
+        self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None
+    ) -> Pick | None:
+        assert self.stats is not None
+        return Pick(self.stats, now)
+
+
+_sites: weakref.WeakSet[Site] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """What was in flight is the parent's."""
+    for site in list(_sites):
+        site.bound.reset_in_flight()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

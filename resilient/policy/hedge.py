@@ -1,0 +1,92 @@
+"""Hedge: a second attempt beside a slow one, to another endpoint; the first success wins.
+
+Dean and Barroso, "The Tail at Scale" (CACM 2013); Finagle's BackupRequestFilter for the moving
+delay and the two budgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resilient.core import check
+from resilient.core.outcome import Kind, Outcome
+from resilient.policy.budget import RetryBudget
+from resilient.policy.percentile import MovingPercentile
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """When to start a second attempt beside one that takes long.
+
+    `delay`: seconds, or a percentile of the service's recent latencies such as "p95" (then
+    nothing is hedged until enough was measured). `max_extra_ratio`: hedges per call, at most;
+    each draws from the retry budget as well. `minimum_delay`: a percentile below it counts as
+    it (Finagle: 1 ms).
+
+    Only what is idempotent and has a body that can be sent twice is hedged. A failure never
+    beats a success that is still to come. The loser is cancelled; in a thread, where nothing
+    can be cancelled, it is abandoned and its response closed when it comes.
+    """
+
+    delay: float | str = "p95"
+    max_extra_ratio: float = 0.05
+    minimum_delay: float = 0.001
+
+    def __post_init__(self) -> None:
+        if isinstance(self.delay, str):
+            _percentile(self.delay)
+        else:
+            check.seconds("Hedge.delay", self.delay, zero=True)
+        check.ratio("Hedge.max_extra_ratio", self.max_extra_ratio)
+        check.seconds("Hedge.minimum_delay", self.minimum_delay, zero=True)
+
+    def bind(self) -> HedgeState:
+        """A hedge that has measured nothing."""
+        return HedgeState(self)
+
+
+def _percentile(text: str) -> float:
+    digits = text.removeprefix("p")
+    try:
+        value = float(digits)
+    except ValueError:
+        value = -1.0
+    if not text.startswith("p") or not 0 < value < 100:
+        raise check.fault("Hedge.delay", text, "seconds, or a percentile such as 'p95'")
+    return value / 100
+
+
+class HedgeState:
+    """The measured delay and the budget of one service."""
+
+    __slots__ = ("_budget", "_latencies", "hedge")
+
+    def __init__(self, hedge: Hedge) -> None:
+        self.hedge = hedge
+        self._latencies = MovingPercentile(_percentile(hedge.delay)) if isinstance(hedge.delay, str) else None
+        # No floor: a client of few requests would exceed the share by it (Finagle's
+        # maxExtraLoad has none either).
+        self._budget = RetryBudget(ratio=hedge.max_extra_ratio, min_per_second=0).bind()
+
+    def begin(self, now: float) -> float | None:
+        """Count a call; seconds after which it may be hedged, or None if nothing is known."""
+        self._budget.deposit(now)
+        if self._latencies is None:
+            return float(self.hedge.delay)
+        seconds = self._latencies.value()
+        return None if seconds is None else max(seconds, self.hedge.minimum_delay)
+
+    def observe(self, outcome: Outcome, now: float) -> None:
+        """Learn the latency of an attempt.
+
+        Of successes, timeouts and losers: these say how long one may have to wait. A failure
+        is often fast, and would drag the delay down (Finagle).
+        """
+        if self._latencies is None:
+            return
+        if outcome.kind is Kind.SUCCESS or outcome.reason in ("timeout", "superseded"):
+            self._latencies.record(outcome.seconds, now)
+
+    def withdraw(self, now: float) -> bool:
+        """Take what one hedge costs from the hedges' own budget."""
+        return self._budget.withdraw(now)

@@ -1,0 +1,23 @@
+"""What is written down: one line per call, for those who ask for it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from resilient.core.outcome import Outcome
+from resilient.core.report import CallReport
+from resilient.telemetry.semconv import redacted
+
+_calls = logging.getLogger("resilient.call")
+
+
+def log_call(request: Any, report: CallReport, outcome: Outcome) -> None:
+    """Write the end of a call to the logger `resilient.call`, at DEBUG.
+
+    Never louder: a failing service must not flood the log of its callers, and whoever gets
+    the exception knows best what it is worth.
+    """
+    if _calls.isEnabledFor(logging.DEBUG):
+        result = outcome.status if outcome.status is not None else outcome.reason
+        _calls.debug("%s %s -> %s (%s)", request.method, redacted(request.url), result, report)

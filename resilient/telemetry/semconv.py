@@ -1,0 +1,118 @@
+"""OpenTelemetry's semantic conventions for HTTP clients: what a span may say, and in which words."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+from opentelemetry.util.types import AttributeValue
+
+from resilient.balance.endpoint import Endpoint
+
+Attributes = dict[str, AttributeValue]
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.23.1"
+"""The version in which the conventions for HTTP became stable."""
+
+REQUEST_METHOD = "http.request.method"
+METHOD_ORIGINAL = "http.request.method_original"
+RESEND_COUNT = "http.request.resend_count"
+STATUS_CODE = "http.response.status_code"
+ERROR_TYPE = "error.type"
+URL_FULL = "url.full"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+PEER_ADDRESS = "network.peer.address"
+PEER_PORT = "network.peer.port"
+PROTOCOL_VERSION = "network.protocol.version"
+
+# RFC 9110, PATCH (RFC 5789) and QUERY. The conventions want the list to be replaceable.
+_METHODS = "GET,HEAD,POST,PUT,DELETE,CONNECT,OPTIONS,TRACE,PATCH,QUERY"
+_KNOWN_METHODS = frozenset(
+    name.strip() for name in os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", _METHODS).split(",")
+)
+
+_REDACTED = "REDACTED"
+# The conventions' list of today, and the two names that an earlier one had.
+_SECRET = re.compile(
+    r"([?&](?:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|sig|X-Goog-Signature|AWSAccessKeyId|Signature)=)"
+    r"[^&#]*"
+)
+
+
+def span_name(method: str) -> str:
+    """The `{method}` of a span's name: `HTTP` for one that is not known."""
+    return method if method in _KNOWN_METHODS else "HTTP"
+
+
+def request_attributes(request: Any) -> Attributes:
+    """What is known before the first attempt, and wanted by samplers."""
+    url = request.url
+    attributes: Attributes = {
+        REQUEST_METHOD: request.method,
+        SERVER_ADDRESS: url.host,
+        SERVER_PORT: url.port or (80 if url.scheme in ("http", "ws") else 443),
+        URL_FULL: redacted(url),
+    }
+    if request.method not in _KNOWN_METHODS:
+        attributes[REQUEST_METHOD] = "_OTHER"
+        attributes[METHOD_ORIGINAL] = request.method
+    return attributes
+
+
+def redacted(url: Any) -> str:
+    """The URL as text, without its credentials and the values of signatures in its query."""
+    if url.userinfo:
+        url = url.copy_with(username=_REDACTED, password=_REDACTED)
+    return _SECRET.sub(rf"\1{_REDACTED}", str(url)) if url.query else str(url)
+
+
+def endpoint_attributes(endpoint: Endpoint) -> Attributes:
+    """Where an attempt goes. An endpoint that has only a name has no peer address to tell."""
+    attributes: Attributes = {"resilient.endpoint": endpoint.address}
+    if endpoint.is_unix:
+        attributes[PEER_ADDRESS] = endpoint.host
+    elif _is_ip(endpoint.host):
+        attributes[PEER_ADDRESS] = endpoint.host
+        attributes[PEER_PORT] = endpoint.port
+    return attributes
+
+
+@lru_cache(maxsize=1024)
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def response_attributes(response: Any) -> Attributes:
+    """Status and protocol of a response; the version only where the wire told it."""
+    attributes: Attributes = {STATUS_CODE: response.status_code}
+    version = protocol_version(response.extensions)
+    if version:
+        attributes[PROTOCOL_VERSION] = version
+    return attributes
+
+
+def protocol_version(extensions: Mapping[str, Any]) -> str:
+    """`1.1` or `2`, of the `http_version` that httpcore reports; "" where it is not known."""
+    version = extensions.get("http_version", b"")
+    text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
+    return text.removeprefix("HTTP/")
+
+
+def is_error(status: int) -> bool:
+    """True if the status makes the span of a client an error: 4xx, 5xx and what is neither."""
+    return not 100 <= status < 400
+
+
+def error_type(error: BaseException) -> str:
+    """The full name of the exception's class: `httpx.ConnectTimeout`."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,318 @@
+"""A seeded simulator: the journey of real calls, with virtual time and fake endpoints.
+
+It is the third driver beside threads and tasks, and interprets the same effects. Nothing in
+it waits: a minute of traffic takes as long as its decisions do.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from resilient.balance.endpoint import Endpoint, parse_endpoint
+from resilient.core.bound import Bound
+from resilient.core.call import Call, Journey, journey
+from resilient.core.classify import HttpClassifier
+from resilient.core.effects import Admit, Discard, Effect, Resolve, Send, Sleep, Start, Stop, Wait
+from resilient.core.outcome import Outcome
+from resilient.core.report import CallReport
+from resilient.policy.limit import LimitState
+from resilient.policy.policy import Policy
+from resilient.testing.fakes import FakeEndpoint, FakeResponse
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One simulated call: when it began, how long it took, how it ended."""
+
+    start: float
+    seconds: float
+    ok: bool
+    client: int
+    report: CallReport
+    cancelled: bool = False
+
+
+@dataclass
+class Result:
+    """What a simulation saw. Times are relative to its start."""
+
+    calls: list[CallRecord] = field(default_factory=list)
+
+    def between(self, start: float, end: float) -> Result:
+        """The calls that began in [start, end)."""
+        return Result([call for call in self.calls if start <= call.start < end])
+
+    @property
+    def success_ratio(self) -> float:
+        """The share of calls that succeeded, of those that were not cancelled."""
+        ended = [call for call in self.calls if not call.cancelled]
+        return sum(call.ok for call in ended) / len(ended) if ended else 1.0
+
+    @property
+    def attempts(self) -> int:
+        """All attempts made."""
+        return sum(len(call.report.attempts) for call in self.calls)
+
+    @property
+    def amplification(self) -> float:
+        """Attempts per call."""
+        return self.attempts / len(self.calls) if self.calls else 0.0
+
+    def share(self, address: str) -> float:
+        """The share of attempts that went to one endpoint."""
+        hits = sum(attempt.endpoint == address for call in self.calls for attempt in call.report.attempts)
+        return hits / self.attempts if self.attempts else 0.0
+
+    def percentile(self, p: float) -> float:
+        """Seconds within which the fraction `p` of successful calls ended (nearest rank)."""
+        times = sorted(call.seconds for call in self.calls if call.ok)
+        return times[min(len(times) - 1, int(p * len(times)))] if times else float("nan")
+
+    def trace(self) -> list[str]:
+        """One line for each call: two runs with one seed give the same."""
+        return [f"{call.start:.6f} {call.seconds:.6f} {call.ok} {call.report}" for call in self.calls]
+
+
+class Simulation:
+    """Clients with one policy against fake endpoints, in virtual time.
+
+        sim = Simulation(resilient.Policy(), fleet(10), seed=1)
+        sim.endpoints[0].at(5.0, latency=0.2)
+        result = sim.run(rate=200, duration=20)
+
+    `clients`: how many clients, each with a state of its own (balancing, breaker, budget), as
+    processes have. `seed`: the same seed gives the same trace.
+    """
+
+    def __init__(
+        self, policy: Policy, endpoints: Sequence[FakeEndpoint], *, clients: int = 1, seed: int = 0
+    ) -> None:
+        self.now = 0.0
+        self.endpoints = list(endpoints)
+        self.result = Result()
+        self._rng = Random(seed)
+        self._by_address = {endpoint.address: endpoint for endpoint in self.endpoints}
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        known = self._values()
+        self.clients = [Bound("simulated", policy, Random(self._rng.random()), HttpClassifier()) for _ in range(clients)]
+        for client in self.clients:
+            client.update(known, 0.0)
+
+    def _values(self) -> tuple[Endpoint, ...]:
+        return tuple(parse_endpoint(fake.address) if fake.weight == 1.0 else self._weighted(fake) for fake in self.endpoints)
+
+    def _weighted(self, fake: FakeEndpoint) -> Endpoint:
+        plain = parse_endpoint(fake.address)
+        return Endpoint(plain.host, plain.port, weight=fake.weight)
+
+    def schedule(self, time: float, action: Callable[[], None]) -> None:
+        """Do something at a time of the simulation."""
+        heapq.heappush(self._events, (time, next(self._order), action))
+
+    def resolve(self, time: float, endpoints: Sequence[FakeEndpoint]) -> None:
+        """Discovery reports another set of endpoints at `time`, to all clients."""
+
+        def change() -> None:
+            self.endpoints = list(endpoints)
+            self._by_address.update({endpoint.address: endpoint for endpoint in endpoints})
+            for client in self.clients:
+                client.update(self._values(), self.now)
+
+        self.schedule(time, change)
+
+    def run(
+        self,
+        *,
+        rate: float,
+        duration: float,
+        timeout: float | None = None,
+        idempotent: bool = True,
+        cancel_ratio: float = 0.0,
+    ) -> Result:
+        """Calls arrive at `rate` a second (Poisson) for `duration` seconds; run until all ended.
+
+        `timeout`: of each call, besides the policy's. `cancel_ratio`: the share of calls that
+        their caller gives up at some moment of the first 50 ms.
+        """
+        time, start = self.now, self.now
+        while (time := time + self._rng.expovariate(rate)) < start + duration:
+            self._arrive(time, timeout, idempotent, self._rng.random() < cancel_ratio)
+        while self._events:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
+        return self.result
+
+    def _arrive(self, time: float, timeout: float | None, idempotent: bool, cancelled: bool) -> None:
+        number = self._rng.randrange(len(self.clients))
+
+        def begin() -> None:
+            limits = [limit for limit in (timeout, self.clients[number].policy.timeout) if limit is not None]
+            call = Call(
+                self.clients[number], deadline=self.now + min(limits) if limits else None, idempotent=idempotent
+            )
+            running = _Running(self, call, number)
+            if cancelled:
+                self.schedule(self.now + self._rng.random() * 0.05, running.cancel)
+            running.begin()
+
+        self.schedule(time, begin)
+
+    def serve(self, address: str) -> tuple[float, FakeResponse | Exception]:
+        """The result of an attempt that begins now, and its time."""
+        return self._by_address[address].serve(self.now, self._rng)
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts in flight, over all clients."""
+        return sum(client.in_flight for client in self.clients)
+
+
+class _Running:
+    """One call under way: interprets its effects as events."""
+
+    def __init__(self, simulation: Simulation, call: Call, client: int) -> None:
+        self._sim = simulation
+        self._call = call
+        self._client = client
+        self._start = simulation.now
+        self._steps: Journey = journey(call, simulation.now)
+        self._step = 0
+        self._ended = False
+        self._queued: tuple[LimitState, _Waiter] | None = None
+        self._finished: list[tuple[Send, FakeResponse | Exception]] = []
+        self._stopped: set[Send] = set()
+        self._waiting = False
+
+    def begin(self) -> None:
+        self._resume(lambda: next(self._steps))
+
+    def cancel(self) -> None:
+        """The caller gives up, whatever the call is doing."""
+        if self._ended:
+            return
+        if self._queued is not None:
+            limit, waiter = self._queued
+            if not limit.abandon(waiter):
+                limit.release()
+        self._call.stopped_at = self._sim.now
+        self._steps.close()
+        self._end(ok=False, cancelled=True)
+
+    def _resume(self, advance: Callable[[], Effect]) -> None:
+        self._step += 1
+        self._queued = None
+        self._waiting = False
+        try:
+            effect = advance()
+        except StopIteration as stop:
+            outcome: Outcome = stop.value
+            self._end(ok=outcome.ok)
+            return
+        self._perform(effect)
+
+    def _end(self, *, ok: bool, cancelled: bool = False) -> None:
+        self._ended = True
+        seconds = self._sim.now - self._start
+        self._sim.result.calls.append(
+            CallRecord(self._start, seconds, ok, self._client, self._call.report, cancelled=cancelled)
+        )
+
+    def _reply_at(self, time: float, value: Any = None, error: Exception | None = None) -> None:
+        step = self._step
+
+        def reply() -> None:
+            if not self._ended and self._step == step:
+                self._resume(lambda: self._steps.send((value, error, self._sim.now)))
+
+        self._sim.schedule(time, reply)
+
+    def _perform(self, effect: Effect) -> None:
+        now = self._sim.now
+        if isinstance(effect, Send):
+            self._send(effect, now)
+        elif isinstance(effect, Sleep):
+            self._reply_at(now + effect.seconds)
+        elif isinstance(effect, Admit):
+            self._admit(effect, now)
+        elif isinstance(effect, Start):
+            self._start(effect.send, now)
+            self._reply_at(now)
+        elif isinstance(effect, Wait):
+            self._wait(effect, now)
+        elif isinstance(effect, Stop):
+            self._stopped.add(effect.send)
+            self._reply_at(now)
+        elif isinstance(effect, (Discard, Resolve)):
+            self._reply_at(now)
+        else:
+            raise TypeError(f"no simulation of {effect!r}")
+
+    def _send(self, effect: Send, now: float) -> None:
+        time, result = self._sim.serve(effect.pick.stats.address)
+        if effect.timeout is not None and time > now + effect.timeout:
+            self._reply_at(now + effect.timeout, error=TimeoutError("timed out"))
+        elif isinstance(result, Exception):
+            if time < float("inf"):
+                self._reply_at(time, error=result)
+        else:
+            self._reply_at(time, result)
+
+    def _start(self, send: Send, now: float) -> None:
+        """An attempt that runs beside the journey."""
+        time, result = self._sim.serve(send.pick.stats.address)
+        if send.timeout is not None and time > now + send.timeout:
+            time, result = now + send.timeout, TimeoutError("timed out")
+        if time < float("inf"):
+            self._sim.schedule(time, lambda: self._news(send, result))
+
+    def _news(self, send: Send, result: FakeResponse | Exception) -> None:
+        if self._ended or send in self._stopped:
+            return
+        self._finished.append((send, result))
+        if self._waiting:
+            self._deliver()
+
+    def _wait(self, effect: Wait, now: float) -> None:
+        self._waiting = True
+        if self._finished:
+            self._deliver()
+        elif effect.timeout is not None:
+            self._reply_at(now + effect.timeout)
+
+    def _deliver(self) -> None:
+        self._waiting = False
+        send, result = self._finished.pop(0)
+        failed = isinstance(result, Exception)
+        self._reply_at(self._sim.now, (send, None if failed else result), result if failed else None)
+
+    def _admit(self, effect: Admit, now: float) -> None:
+        waiter = _Waiter(lambda: self._reply_at(self._sim.now, True))
+        place = effect.limit.enqueue(waiter)
+        if place is not None:
+            self._reply_at(now, place)
+            return
+        self._queued = (effect.limit, waiter)
+        if effect.timeout is not None:
+            step = self._step
+
+            def give_up() -> None:
+                if not self._ended and self._step == step and effect.limit.abandon(waiter):
+                    self._queued = None
+                    self._reply_at(self._sim.now, False)
+
+            self._sim.schedule(now + effect.timeout, give_up)
+
+
+class _Waiter:
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def wake(self) -> bool:
+        self._then()
+        return True

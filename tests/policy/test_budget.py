@@ -1,0 +1,74 @@
+"""The retry budget: by hand, and against its law."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilient import ConfigError, RetryBudget
+
+
+def spend(budget: object, now: float) -> int:
+    count = 0
+    while budget.withdraw(now):  # type: ignore[attr-defined]
+        count += 1
+    return count
+
+
+def test_a_fifth_of_the_calls_and_a_second_of_reserve() -> None:
+    state = RetryBudget(ratio=0.2, min_per_second=10).bind()
+    for _ in range(100):
+        state.deposit(0.0)
+    assert state.available(0.0) == pytest.approx(30)
+    assert spend(state, 0.0) == 30
+
+
+def test_the_reserve_refills_at_its_rate_and_holds_one_second() -> None:
+    state = RetryBudget(ratio=0.0, min_per_second=10).bind()
+    assert spend(state, 0.0) == 10
+    assert spend(state, 0.5) == 5
+    assert spend(state, 60.0) == 10
+
+
+def test_what_was_deposited_leaves_with_the_window() -> None:
+    state = RetryBudget(ratio=0.5, min_per_second=0, window=10).bind()
+    for _ in range(10):
+        state.deposit(0.0)
+    assert state.available(9.0) == pytest.approx(5)
+    assert state.available(11.1) == 0
+
+
+def test_nothing_is_taken_where_nothing_is() -> None:
+    state = RetryBudget(ratio=0.0, min_per_second=0).bind()
+    assert not state.withdraw(0.0)
+    assert state.available(100.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [({"ratio": 1.5}, "ratio"), ({"ratio": -0.1}, "ratio"), ({"min_per_second": -1}, "min_per_second"), ({"window": 0}, "window")],
+)
+def test_wrong_settings_are_named(fields: dict[str, float], name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"RetryBudget\.{name}: "):
+        RetryBudget(**fields)
+
+
+@given(
+    gaps=st.lists(st.floats(0, 3), min_size=1, max_size=200),
+    tries=st.lists(st.integers(0, 4), min_size=1, max_size=200),
+    ratio=st.floats(0, 1),
+    floor=st.floats(0, 20),
+)
+def test_law_retries_never_exceed_the_share_and_the_floor(
+    gaps: list[float], tries: list[int], ratio: float, floor: float
+) -> None:
+    """Over any history: withdrawn <= ratio * calls + floor * (seconds + 1)."""
+    state = RetryBudget(ratio=ratio, min_per_second=floor).bind()
+    now, calls, spent = 0.0, 0, 0
+    for gap, count in zip(gaps, tries, strict=False):
+        now += gap
+        state.deposit(now)
+        calls += 1
+        spent += sum(state.withdraw(now) for _ in range(count))
+        assert spent <= ratio * calls + floor * now + max(floor, 1.0 if floor else 0.0) + 1e-6
