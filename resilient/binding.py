@@ -29,6 +29,7 @@ class Binding:
     ByteStream: type[Any]
     SyncByteStream: type[Any]
     AsyncByteStream: type[Any]
+    Cookies: type[Any]
     errors: Mapping[str, type[Exception]]
     create_ssl_context: Callable[..., ssl.SSLContext]
     HTTPTransport: type[Any]
@@ -46,6 +47,7 @@ def bind(library: ModuleType) -> Binding:
         ByteStream=library.ByteStream,
         SyncByteStream=library.SyncByteStream,
         AsyncByteStream=library.AsyncByteStream,
+        Cookies=library.Cookies,
         errors={name: value for name, value in vars(library).items() if _is_transport_error(value, library)},
         create_ssl_context=library.create_ssl_context,
         HTTPTransport=library.HTTPTransport,

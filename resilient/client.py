@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import httpx
 
 from resilient.binding import HTTPX, Binding
+from resilient.cookies import cookie_store
 from resilient.core import check
 from resilient.exchange import BUFFER
 from resilient.identity.tls import TLS
@@ -31,6 +32,7 @@ class _MeshClient:
     _binding: ClassVar[Binding] = HTTPX
     _mesh_transport: ClassVar[type[Any]]
     _plain_transport: ClassVar[type[Any]]
+    _is_instrumented_by_opentelemetry = False
 
     def _join(self, mesh: Mesh | None, policy: Policy | None, max_connection_age: float | None) -> None:
         if mesh is not None and policy is not None:
@@ -87,8 +89,16 @@ class _MeshClient:
     def _mark(self, request: Any, stream: bool) -> None:
         """Tell the transport that the body will be read at once, so that it does so itself."""
         request.extensions.pop(SENDS, None)  # sent a second time by the user, it is sent anew
-        if request.extensions.get(BUFFER, False) is stream:
-            request.extensions = {**request.extensions, BUFFER: not stream}
+        request.extensions[BUFFER] = not stream
+
+    @property
+    def cookies(self) -> Any:
+        """The cookies of the client, as httpx has them."""
+        return self._cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._cookies = cookie_store(self._binding)(cookies)
 
     def _leave(self) -> None:
         if self._owns_mesh:
@@ -102,6 +112,8 @@ class SyncClient(_MeshClient):
         return super().send(request, stream=stream, **options)  # type: ignore[misc]
 
     def _send_single_request(self, request: Any) -> Any:
+        if not self._is_instrumented_by_opentelemetry:
+            return super()._send_single_request(request)  # type: ignore[misc]
         with tracing.instead_of_instrumentation(self):
             return super()._send_single_request(request)  # type: ignore[misc]
 
@@ -121,7 +133,12 @@ class AsyncClientBase(_MeshClient):
         self._mark(request, stream)
         return await super().send(request, stream=stream, **options)  # type: ignore[misc]
 
-    async def _send_single_request(self, request: Any) -> Any:
+    def _send_single_request(self, request: Any) -> Any:
+        if not self._is_instrumented_by_opentelemetry:
+            return super()._send_single_request(request)  # type: ignore[misc]
+        return self._send_instead_of_instrumentation(request)
+
+    async def _send_instead_of_instrumentation(self, request: Any) -> Any:
         with tracing.instead_of_instrumentation(self):
             return await super()._send_single_request(request)  # type: ignore[misc]
 
@@ -158,6 +175,7 @@ class Client(SyncClient, httpx.Client):
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))
+        self.cookies = self._cookies
 
 
 class AsyncClient(AsyncClientBase, httpx.AsyncClient):
@@ -176,3 +194,4 @@ class AsyncClient(AsyncClientBase, httpx.AsyncClient):
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))
+        self.cookies = self._cookies

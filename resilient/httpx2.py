@@ -53,6 +53,7 @@ class Client(client.SyncClient, httpx2.Client):
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))
+        self.cookies = self._cookies
 
 
 class AsyncClient(client.AsyncClientBase, httpx2.AsyncClient):
@@ -72,3 +73,4 @@ class AsyncClient(client.AsyncClientBase, httpx2.AsyncClient):
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))
+        self.cookies = self._cookies

@@ -40,8 +40,6 @@ from resilient.core.outcome import Kind, Outcome, Safety
 
 _UNMEASURED = 1e6  # seconds of load for each request on an endpoint of unknown latency (Finagle's penalty)
 _SHORTEST = 1e-6  # seconds; 0 would mean "never measured"
-MODE = "avg"
-FLOOR = 0.05
 _LONGEST_PAUSE = 300.0  # seconds; of what a Retry-After is believed (Linkerd)
 
 
@@ -76,39 +74,24 @@ class PeakEwma:
 
     def observe(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
         """Feed a result into the cost of an endpoint."""
+        seconds = outcome.seconds
         if outcome.kind is Kind.SUCCESS:
-            self._average(stats, outcome.seconds, now)
+            self._record(stats, seconds, now)
         elif outcome.kind is Kind.IGNORED:
             # It would have taken at least so long; what went wrong on our side says nothing.
-            if outcome.reason != "local" and outcome.seconds > self.cost_at(stats, now):
-                self._average(stats, outcome.seconds, now)
+            if outcome.reason != "local" and seconds > self.cost_at(stats, now):
+                self._record(stats, seconds, now)
         elif outcome.kind is Kind.FAILURE or outcome.safety is not Safety.UNSENT:
-            self._penalise(stats, outcome, now)
+            pause = min(outcome.retry_after or 0.0, _LONGEST_PAUSE)
+            self._record(stats, max(seconds, pause), now, self.failure_penalty)
         # What is left was refused on our side: it never came near the endpoint.
 
-    def _average(self, stats: EndpointStats, seconds: float, now: float) -> None:
-        cost = self.cost_at(stats, now)
-        if seconds < cost:
-            weight = exp(min(0.0, stats.stamp - now) / self.decay)
-            seconds = stats.cost * weight + seconds * (1.0 - weight)
-        stats.cost = max(seconds, _SHORTEST)
+    def _record(self, stats: EndpointStats, seconds: float, now: float, penalty: float = 0.0) -> None:
+        """Take `seconds` into the average, at once if they are above it; `penalty` only on average."""
+        kept = exp((stats.stamp - now) / self.decay) if stats.cost else 0.0
+        average = stats.cost * kept + max(seconds, penalty) * (1.0 - kept)
+        stats.cost = max(seconds, average, _SHORTEST)
         stats.stamp = now
-
-    def _penalise(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
-        pause = min(outcome.retry_after or 0.0, _LONGEST_PAUSE)
-        seconds = max(self.failure_penalty, outcome.seconds)
-        if pause > seconds:
-            stats.cost, stats.stamp = pause, now
-            return
-        cost = self.cost_at(stats, now)
-        w = 1.0 - exp(min(0.0, stats.stamp - now) / self.decay)
-        if stats.cost == 0 or MODE == "peak": w = 1.0
-        if MODE == "floor": w = max(w, FLOOR)
-        if seconds > cost:
-            stats.cost = max(cost,  outcome.seconds, cost + w * (seconds - cost), _SHORTEST)
-            stats.stamp = now
-        else:
-            self._average(stats, seconds, now)
 
 
 class PeakEwmaPicker:
@@ -122,7 +105,7 @@ class PeakEwmaPicker:
 
     def load_at(self, stats: EndpointStats, now: float) -> float:
         """What a request would find at `now`, in seconds. Changes nothing."""
-        queue = stats.in_flight
+        queue: float = stats.in_flight
         if stats.cost == 0.0:
             return queue * _UNMEASURED
         if queue:

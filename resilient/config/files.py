@@ -35,9 +35,10 @@ def _yaml(text: bytes) -> Any:
     except ImportError as error:
         raise check.ConfigError("YAML files need PyYAML: pip install 'resilient-mesh[yaml]'") from error
     try:
-        return yaml.safe_load(text) or {}
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise check.ConfigError(f"not YAML: {error}") from error
+    return {} if data is None else data  # a file of comments alone
 
 
 def _toml(text: bytes) -> Any:

@@ -42,7 +42,7 @@ def _read_settings(reader: Reader, path: str, name: str, settings: Any) -> Any:
 
 
 def _number(reader: Reader, path: str, value: Any) -> Any:
-    number = seconds(value) if isinstance(value, str) else value
+    number: Any = seconds(value) if isinstance(value, str) else value
 
     def checked() -> float:
         check.seconds(path, number, zero=True)

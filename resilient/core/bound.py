@@ -147,7 +147,7 @@ class Bound:
             self.limit.observe(outcome, now)
         if self.hedge is not None:
             self.hedge.observe(outcome, now)
-        if self.outlier is not None and self.outlier.observe(send.pick.stats, outcome, now):
+        if self.outlier is not None and self.outlier.observe(send.pick.stats, outcome, now, self.rng):
             self.rebuild(now)
 
     def late_failure(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:

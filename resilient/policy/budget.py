@@ -4,9 +4,11 @@ Why a share and not a count per call: with n attempts allowed, n layers and a to
 counts multiply the load by n to the power of the layers; a share adds a fifth, whatever n is.
 
 The windowed bucket is Finagle's RetryBudget (deposit one per request, withdraw 1/ratio per
-retry, 10 s window, 20 %, 10 a second) with one change: Finagle's floor of `min_per_second`
-is there for the whole window at once, 100 retries at a cold start with its defaults; ours
-refills at that rate and holds one second's worth.
+retry, 20 %, 10 a second) with two changes. Its window of 10 s keeps what calm times did not
+spend, and the first seconds of a fault spend it all at once: ours is 2 s. Its floor of
+`min_per_second` is there for the whole window at once, 100 retries at a cold start with its
+defaults; ours refills at that rate and holds one second's worth. So over any time t:
+retries <= ratio * calls in (t + window) + min_per_second * (t + 1 s).
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ class RetryBudget:
     """At most `ratio` retries per request over `window` seconds, plus `min_per_second`.
 
     One budget serves all calls of a service in a Mesh, whichever client makes them; hedges
-    draw from it as well. Retries of what never left the process are free. Defaults: 0.2, 10
-    a second, 10 s (Finagle; Gateway API GEP-3388 has the same).
+    draw from it as well. Retries of what never left the process are free. Defaults: 0.2 and 10
+    a second (Finagle; Gateway API GEP-3388 has the same), 2 s.
     """
 
     ratio: float = 0.2
     min_per_second: float = 10.0
-    window: float = 10.0
+    window: float = 2.0
 
     def __post_init__(self) -> None:
         check.ratio("RetryBudget.ratio", self.ratio)

@@ -40,11 +40,15 @@ class Behaviour:
             check.count("Behaviour.workers", self.workers)
 
 
-class ConnectError(Exception):
-    """What a fake endpoint that refuses raises; the classifier goes by the name."""
+class TransportError(Exception):
+    """The base of the errors below, named as httpx's: classifiers go by names."""
 
 
-class ReadError(Exception):
+class ConnectError(TransportError):
+    """What a fake endpoint that refuses raises."""
+
+
+class ReadError(TransportError):
     """What a fake endpoint that resets raises."""
 
 

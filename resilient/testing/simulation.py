@@ -180,7 +180,7 @@ class _Running:
         self._sim = simulation
         self._call = call
         self._client = client
-        self._start = simulation.now
+        self._began = simulation.now
         self._steps: Journey = journey(call, simulation.now)
         self._step = 0
         self._ended = False
@@ -218,9 +218,9 @@ class _Running:
 
     def _end(self, *, ok: bool, cancelled: bool = False) -> None:
         self._ended = True
-        seconds = self._sim.now - self._start
+        seconds = self._sim.now - self._began
         self._sim.result.calls.append(
-            CallRecord(self._start, seconds, ok, self._client, self._call.report, cancelled=cancelled)
+            CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled=cancelled)
         )
 
     def _reply_at(self, time: float, value: Any = None, error: Exception | None = None) -> None:

@@ -7,9 +7,10 @@ in the same situation, and must tell the same of both.
 from __future__ import annotations
 
 import datetime
+import ssl
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import anyio
@@ -48,6 +49,8 @@ class World:
 
     def plain(self, **options: Any) -> Face:
         """The library's own client."""
+        if not options.keys() & {"verify", "cert", "transport"}:
+            options["verify"] = trusting(self.library)  # a context takes longer to make than all the rest
         return self._face(self.kind(self.library, "Client"), options)
 
     def ours(self, **options: Any) -> Face:
@@ -70,6 +73,10 @@ class World:
         )
         assert ours == plain
         return ours
+
+    def resilient_mesh(self, *args: Any, **options: Any) -> resilient.Mesh:
+        """A Mesh, to look inside."""
+        return resilient.Mesh(*args, **options)
 
     def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A hook or a handler, as the clients of this flavour want it."""
@@ -96,6 +103,12 @@ class World:
     def mock(self, handler: Callable[[Any], Any]) -> Any:
         """A MockTransport."""
         return self.library.MockTransport(self.function(handler))
+
+
+@cache
+def trusting(library: Any) -> ssl.SSLContext:
+    """The library's default TLS context."""
+    return library.create_ssl_context()
 
 
 class Face:

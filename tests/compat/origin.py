@@ -57,7 +57,7 @@ def _dechunked(body: bytes) -> bytes:
 
 
 class Origin(Server):
-    """Answers by the first part of the path; keeps what it has seen."""
+    """Answers by the first part of the path, by default with an echo; keeps what it has seen."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(self._serve, **options)
@@ -77,7 +77,7 @@ class Origin(Server):
             seen = parsed(await peer.request())
             self.log.append(seen)
             name = seen.path.split("/")[1]
-            await HABITS[name](peer, seen)
+            await HABITS.get(name, echo)(peer, seen)
             if name in ENDS:
                 return
 

@@ -46,7 +46,11 @@ def shares(*records: SrvRecord) -> dict[str, tuple[float, int]]:
 
 def test_priorities_are_counted_from_zero() -> None:
     last = record("c.", "10.0.0.3", priority=30), record("b.", "10.0.0.2", priority=30)
-    assert shares(*last, record("a.", "10.0.0.1", priority=5)) == {"10.0.0.1:80": (1.0, 0), "10.0.0.2:80": (1.0, 1), "10.0.0.3:80": (1.0, 1)}
+    assert shares(*last, record("a.", "10.0.0.1", priority=5)) == {
+        "10.0.0.1:80": (1.0, 0),
+        "10.0.0.2:80": (1.0, 1),
+        "10.0.0.3:80": (1.0, 1),
+    }
 
 
 def test_a_weight_is_shared_by_the_addresses_of_its_target() -> None:

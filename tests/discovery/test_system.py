@@ -13,7 +13,7 @@ from tests.discovery.virtual_loop import run
 
 
 def test_the_hosts_file_is_read_as_hosts_5_says() -> None:
-    lines = ["# 10.0.0.9 no", "", "10.0.0.1\torders Orders.Prod # ours", "::1 orders", "no-ip orders", "10.0.0.1 orders"]
+    lines = ["# 10.0.0.9 a", "", "10.0.0.1\torders Orders.Prod # ours", "::1 orders", "no-ip orders", "10.0.0.1 orders"]
     assert system.parse_hosts(lines) == {"orders": ("10.0.0.1", "::1"), "orders.prod": ("10.0.0.1",)}
 
 

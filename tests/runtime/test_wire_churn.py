@@ -65,7 +65,7 @@ async def churn(wire: AsyncWire, tally: dict[str, int]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_the_pool_serves_at_full_capacity_after_a_storm_of_cancellations(anyio_backend, no_leaks) -> None:
+async def test_the_pool_serves_at_full_capacity_after_a_storm_of_cancellations(anyio_backend) -> None:
     tally = {"answered": 0, "failed": 0, "cancelled": 0}
     with serving(moody) as server:
         wire = AsyncWire(server.endpoint, WireSettings(max_connections=PLACES), HTTPX)
@@ -73,7 +73,7 @@ async def test_the_pool_serves_at_full_capacity_after_a_storm_of_cancellations(a
         assert min(tally["answered"], tally["cancelled"]) > 50, tally
         assert wire.in_flight == 0
         assert wire._pool._requests == []
-        assert all(connection.is_idle() for connection in wire._pool.connections)
+        assert [one for one in wire._pool.connections if not one.is_idle()] == []
         await full_house(wire)
         await wire.aclose()
         assert wire._pool.connections == []

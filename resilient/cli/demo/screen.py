@@ -78,7 +78,7 @@ def _figures(tallies: Mapping[str, Tally], style: Style, column: int) -> list[st
         row(f"p50, last {window}", [milliseconds(f.p50) for f in recent]),
         row(f"p99, last {window}", [milliseconds(f.p99) for f in recent]),
         row("retries so far", [_retries(tally) for tally in tallies.values()]),
-        row("breaker", [(tally.latest.breaker or "none").upper() for tally in tallies.values()]),
+        row("breaker", [(tally.latest.breaker or "").upper() or "none" for tally in tallies.values()]),
     ]
 
 

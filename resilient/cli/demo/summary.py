@@ -13,6 +13,7 @@ from resilient.cli.demo.terminal import Style
 
 _LABEL = 34
 _COLUMN = 16
+_BUSY = 0.1  # seconds; ten times what an endpoint takes to answer
 
 
 def table(story: Story, tallies: Mapping[str, Tally], style: Style) -> list[str]:
@@ -68,7 +69,15 @@ def sentences(tallies: Mapping[str, Tally]) -> list[str]:
         f"{_failed('Plain httpx', plain.total())}; {_failed('resilient', mesh.total())}.",
         _slowest(plain.total(), mesh.total()),
         f"{_cost(mesh)}; {_ejections(mesh)}; {_breaker(mesh)}.",
+        *_busy(max(plain.lag, mesh.lag)),
     ]
+
+
+def _busy(lag: float) -> list[str]:
+    """A warning if the computer was too busy for the latencies to be those of the clients."""
+    if lag < _BUSY:
+        return []
+    return [f"This computer was busy: requests began up to {milliseconds(lag)} late, which is part of every latency."]
 
 
 def _failed(name: str, total: Figures) -> str:
@@ -85,8 +94,8 @@ def _slowest(plain: Figures, mesh: Figures) -> str:
 
 def _cost(mesh: Tally) -> str:
     if not mesh.retries:
-        return "It made no retries"
-    return f"It made {mesh.retries} retries ({percent(mesh.retries / len(mesh.records))} of the requests)"
+        return "resilient made no retries"
+    return f"resilient made {mesh.retries} retries ({percent(mesh.retries / len(mesh.records))} of the requests)"
 
 
 def _ejections(mesh: Tally) -> str:
