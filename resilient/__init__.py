@@ -15,6 +15,7 @@ from resilient.balance.random_choice import Random
 from resilient.balance.ring_hash import RingHash
 from resilient.balance.round_robin import RoundRobin
 from resilient.client import AsyncClient, Client
+from resilient.context import deadline, inbound_attempt, remaining
 from resilient.core.report import AttemptReport, CallReport
 from resilient.discovery.dns import dns
 from resilient.discovery.file import file
@@ -41,5 +42,49 @@ from resilient.policy.retry import Retry
 from resilient.runtime.body import ReplayableBody
 from resilient.service import Service
 from resilient.transport import AsyncMeshTransport, MeshTransport
+
+__all__ = [
+    "AsyncClient",
+    "AsyncMeshTransport",
+    "AttemptReport",
+    "Breaker",
+    "CallReport",
+    "CircuitOpen",
+    "Client",
+    "ConfigError",
+    "DeadlineExceeded",
+    "Endpoint",
+    "Hedge",
+    "LeastRequest",
+    "Limit",
+    "LimitExceeded",
+    "Locality",
+    "Maglev",
+    "Mesh",
+    "MeshError",
+    "MeshTransport",
+    "NoEndpoint",
+    "OutlierDetection",
+    "PeakEwma",
+    "Policy",
+    "Random",
+    "RateLimited",
+    "ReplayableBody",
+    "ResolveError",
+    "Retry",
+    "RetryBudget",
+    "RingHash",
+    "RoundRobin",
+    "Service",
+    "UnknownService",
+    "__version__",
+    "deadline",
+    "dns",
+    "file",
+    "inbound_attempt",
+    "remaining",
+    "srv",
+    "static",
+]
 
 logging.getLogger("resilient").addHandler(logging.NullHandler())

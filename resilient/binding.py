@@ -30,7 +30,7 @@ class Binding:
     SyncByteStream: type[Any]
     AsyncByteStream: type[Any]
     Cookies: type[Any]
-    errors: Mapping[str, type[Exception]]
+    errors: Mapping[str, type[Any]]
     create_ssl_context: Callable[..., ssl.SSLContext]
     HTTPTransport: type[Any]
     AsyncHTTPTransport: type[Any]

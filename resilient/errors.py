@@ -79,14 +79,16 @@ class RateLimited(MeshError):
     """A rate limit of ours refused the call."""
 
 
-@cache
 def for_library(error: type[MeshError], binding: Binding) -> type[MeshError]:
     """The same error, as the exception of another HTTP library too.
 
     `resilient.httpx2` raises classes that are caught by `except httpx2.HTTPError` and by
     `except resilient.MeshError` alike.
     """
-    if binding is HTTPX:
-        return error
+    return error if binding is HTTPX else _twin(error, binding)
+
+
+@cache
+def _twin(error: Any, binding: Binding) -> type[MeshError]:
     twins = [binding.errors[base.__name__] for base in error.__mro__ if base.__module__.startswith("httpx")]
     return type(error.__name__, (error, twins[0]), {"__module__": error.__module__, "__doc__": error.__doc__})

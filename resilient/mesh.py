@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import threading
 import time
@@ -21,9 +22,11 @@ from resilient.core.bound import Bound
 from resilient.core.classify import HttpClassifier
 from resilient.discovery.dns import dns
 from resilient.policy.policy import Policy
-from resilient.runtime.control import Control, Watch
+from resilient.runtime.breaker_mirror import BreakerMirror
+from resilient.runtime.control import Control, Repeated, Watch
 from resilient.service import Service
 
+log = logging.getLogger("resilient.breaker")
 _CLASSIFIER = HttpClassifier(time.time)
 _MAX_UNCONFIGURED = 1024  # hosts; a crawler must not fill the memory with statistics
 
@@ -89,23 +92,36 @@ class Mesh:
             services = {name: self._bind(name, service, new.policy, old) for name, service in new.services.items()}
             hosts = old.hosts if new.policy == old.config.policy and not new.strict else {}
             self.snapshot = Snapshot(new, services, dict(hosts))
-            kept = {id(bound.watch) for bound in [*services.values(), *hosts.values()]}
+        kept = {id(bound) for bound in [*services.values(), *hosts.values()]}
         for bound in [*old.services.values(), *old.hosts.values()]:
-            if isinstance(bound.watch, Watch) and id(bound.watch) not in kept:
-                self._control.unwatch(bound.watch)
+            if id(bound) not in kept:
+                self._release(bound)
 
     def _bind(self, name: str, service: Service, policy: Policy, old: Snapshot) -> Bound:
         policy = service.policy or policy
         previous = old.services.get(name)
         if previous is not None and previous.policy == policy and old.config.services[name].source == service.source:
             return previous
-        bound = Bound(name, policy, self.rng, _CLASSIFIER)
+        bound = Bound(name, policy, self.rng, _CLASSIFIER, _log_listener)
         if previous is not None:
             bound.adopt(previous)
             if previous.endpoints:
                 bound.update(previous.endpoints, self.clock())
         bound.watch = self._control.watch(bound, service.source)
+        self._mirror(bound)
         return bound
+
+    def _mirror(self, bound: Bound) -> None:
+        if bound.breaker is not None and bound.breaker.remote is not None:
+            mirror = BreakerMirror(bound.breaker)
+            bound.mirror = self._control.repeat(mirror.sync_once, mirror.interval)
+
+    def _release(self, bound: Bound) -> None:
+        """Nothing keeps a service up to date that is not in use any more."""
+        if isinstance(bound.watch, Watch):
+            self._control.unwatch(bound.watch)
+        if isinstance(bound.mirror, Repeated):
+            self._control.stop(bound.mirror)
 
     def find(self, host: str, port: int, *, dials: bool = True) -> Bound:
         """The service for a host: a configured one, or one made for it on its first use.
@@ -131,7 +147,9 @@ class Mesh:
             return snapshot.hosts[key]
         while len(snapshot.hosts) >= _MAX_UNCONFIGURED:
             self._drop_idle_host(snapshot)
-        bound = Bound(host if port in (80, 443) else f"{host}:{port}", snapshot.config.policy, self.rng, _CLASSIFIER)
+        name = host if port in (80, 443) else f"{host}:{port}"
+        bound = Bound(name, snapshot.config.policy, self.rng, _CLASSIFIER, _log_listener)
+        self._mirror(bound)
         if not dials or _is_address(host):
             bound.update((Endpoint(host, port),), self.clock())
         else:
@@ -141,9 +159,7 @@ class Mesh:
 
     def _drop_idle_host(self, snapshot: Snapshot) -> None:
         key = next((key for key, bound in snapshot.hosts.items() if not bound.in_flight), next(iter(snapshot.hosts)))
-        bound = snapshot.hosts.pop(key)
-        if isinstance(bound.watch, Watch):
-            self._control.unwatch(bound.watch)
+        self._release(snapshot.hosts.pop(key))
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What is known now, as plain data: for each service its endpoints and its breaker."""
@@ -172,6 +188,10 @@ class Mesh:
         for bound in [*snapshot.services.values(), *snapshot.hosts.values()]:
             bound.reset_in_flight()
         self.snapshot = Snapshot(snapshot.config, snapshot.services, snapshot.hosts)
+
+
+def _log_listener(error: Exception) -> None:
+    log.error("a listener of a breaker failed: %r", error)
 
 
 def _status(bound: Bound, now: float) -> dict[str, Any]:

@@ -188,8 +188,9 @@ def _is_required(field: Field[Any]) -> bool:
 
 
 def join(path: str, name: object) -> str:
-    """The path of a field."""
-    return f"{path}.{name}" if path else str(name)
+    """The path of a field, on one line whatever the name."""
+    shown = name if isinstance(name, str) and name and name.isprintable() else repr(name)
+    return f"{path}.{shown}" if path else shown
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:

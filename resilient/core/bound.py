@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient.balance.endpoint import Endpoint, EndpointStats
 from resilient.balance.picker import Pick, Picker
 from resilient.core.outcome import Classifier, Kind, Outcome
+from resilient.policy.breaker import Breaker
 
 if TYPE_CHECKING:
     from resilient.core.effects import Send
@@ -19,12 +20,18 @@ _MEMORY = 600.0  # seconds for which an address that has gone is remembered
 _SMOOTHING = 0.05  # of `typical`: about the last twenty calls
 
 
+def _ignore(error: Exception) -> None:
+    """Nobody asked for what a listener raised."""
+
+
 class Watched(Protocol):
     """Where one waits for the first resolution. The control thread's Watch is one."""
 
-    def subscribe(self, waiter: Any) -> None: ...
+    def subscribe(self, waiter: Any) -> None:
+        """Wake `waiter` once there are endpoints, or a reason why not."""
 
-    def unsubscribe(self, waiter: Any) -> None: ...
+    def unsubscribe(self, waiter: Any) -> None:
+        """Forget a waiter."""
 
 
 class Bound:
@@ -44,6 +51,7 @@ class Bound:
         "hedge",
         "limit",
         "members",
+        "mirror",
         "name",
         "next_change",
         "outlier",
@@ -55,13 +63,21 @@ class Bound:
         "watch",
     )
 
-    def __init__(self, name: str, policy: Policy, rng: Random, classifier: Classifier) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        rng: Random,
+        classifier: Classifier,
+        report: Callable[[Exception], None] = _ignore,
+    ) -> None:
         self.name = name
         self.policy = policy
         self.rng = rng
         self.classifier = policy.classifier or classifier
         self.retry = policy.retry.bind() if policy.retry is not None else None
-        self.breaker = policy.breaker.bind(name) if policy.breaker is not None else None
+        breaker = Breaker.coerce(policy.breaker) if policy.breaker is not None else None
+        self.breaker = breaker.bind(name, report) if breaker is not None else None
         self.hedge = policy.hedge.bind() if policy.hedge is not None else None
         self.limit = policy.limit.bind() if policy.limit is not None else None
         self.outlier = policy.outlier.bind() if policy.outlier is not None else None
@@ -78,6 +94,8 @@ class Bound:
         """Moving average of the seconds of successes: what an attempt usually takes."""
         self.watch: Watched | None = None
         """Who keeps the endpoints up to date; None if they are fixed."""
+        self.mirror: object = None
+        """What keeps a breaker in step with the storage that it shares with other processes."""
         self._stats: dict[str, EndpointStats] = {}
 
     def adopt(self, previous: Bound) -> None:

@@ -20,7 +20,12 @@ def fault(field: str, value: object, expected: str) -> ConfigError:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond any float
+        return False
 
 
 def seconds(field: str, value: float, *, zero: bool = False) -> None:

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 from resilient.core.bound import Bound
 from resilient.discovery.resolver import FixedResolver, ResolutionFailed, Resolver
@@ -63,6 +63,11 @@ class Watch:
         for waiter in waiters:
             waiter.wake()
 
+    def cancel(self) -> None:
+        """Stop following, in the control loop."""
+        if self.task is not None:
+            self.task.cancel()
+
     async def run(self, rng: Random) -> None:
         """Follow the resolver for ever; its failures leave the last good set in place."""
         failures = 0
@@ -89,10 +94,34 @@ class Watch:
             kept = len(self.bound.endpoints)
             log.warning("%s: %s; %s", self.bound.name, error, f"keeping {kept} known endpoints" if kept else "no endpoints")
         self.answer()
-        asked = getattr(error, "retry_after", None)
+        asked: float | None = getattr(error, "retry_after", None)
         if asked is not None:
-            return float(asked)
-        return min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** min(failures, 10)) * (0.5 + rng.random() / 2)
+            return asked
+        pause: float = min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** min(failures, 10))
+        return pause * (0.5 + rng.random() / 2)
+
+
+class Repeated:
+    """A blocking function that is called again and again."""
+
+    def __init__(self, work: Callable[[], None], interval: float) -> None:
+        self._work = work
+        self._interval = interval
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """End, in the running loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.to_thread(self._work)
+            await asyncio.sleep(self._interval)
 
 
 class Control:
@@ -126,11 +155,18 @@ class Control:
     def unwatch(self, watch: Watch) -> None:
         """Stop following a source."""
         if self.running:
-            self.spawn(lambda: watch.task.cancel() if watch.task is not None else None)
+            self.spawn(watch.cancel)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a coroutine in the control loop."""
-        self.spawn(lambda: asyncio.get_running_loop().create_task(work()))
+    def repeat(self, work: Callable[[], None], interval: float) -> Repeated:
+        """Call a function that may block every `interval` seconds, in a worker thread."""
+        repeated = Repeated(work, interval)
+        self.spawn(repeated.start)
+        return repeated
+
+    def stop(self, repeated: Repeated) -> None:
+        """End a repetition."""
+        if self.running:
+            self.spawn(repeated.cancel)
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Call `function` in the control loop, starting the thread if there is none."""

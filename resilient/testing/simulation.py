@@ -288,8 +288,10 @@ class _Running:
     def _deliver(self) -> None:
         self._waiting = False
         send, result = self._finished.pop(0)
-        failed = isinstance(result, Exception)
-        self._reply_at(self._sim.now, (send, None if failed else result), result if failed else None)
+        if isinstance(result, Exception):
+            self._reply_at(self._sim.now, (send, None), result)
+        else:
+            self._reply_at(self._sim.now, (send, result))
 
     def _admit(self, effect: Admit, now: float) -> None:
         waiter = _Waiter(lambda: self._reply_at(self._sim.now, True))

@@ -95,7 +95,8 @@ def habit(function: Habit) -> Habit:
 
 async def answer(peer: Peer, body: bytes = b"", *, status: str = "200 OK", headers: str = "") -> None:
     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-    await peer.send(head.encode() + body)
+    asked_for_head = peer.requests[-1].startswith(b"HEAD ")
+    await peer.send(head.encode() + (b"" if asked_for_head else body))
 
 
 @habit

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tenacity
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resilient.balance.least_request import LeastRequest
@@ -453,6 +453,7 @@ def plain(value: Any) -> Any:
     return fields if name is None else {name: fields}
 
 
+@settings(deadline=None, max_examples=40)
 @given(policies, policies)
 def test_a_policy_survives_the_way_through_data(top: Policy, own: Policy) -> None:
     data = {"policy": plain(top), "services": {"orders": {"resolver": "dns:///orders:8080", "policy": plain(own)}}}
@@ -474,14 +475,14 @@ KEYS += [field.name for cls in (Policy, Retry, RetryBudget, Breaker, Limit, Hedg
 KEYS += ["peak_ewma", "least_request", "choice_count", "exponential", "host", "weight", "nameservers", "search"]
 keys = st.sampled_from(KEYS) | st.text(max_size=4) | st.integers() | st.none()
 junk = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6), max_leaves=30
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6), max_leaves=10
 )
 
 
 def shaped() -> st.SearchStrategy[Any]:
     """Junk in the right places."""
-    settings = st.dictionaries(keys, junk, max_size=5)
-    policy = st.fixed_dictionaries({}, optional={field.name: junk | settings for field in dataclasses.fields(Policy)})
+    fields = st.dictionaries(keys, junk, max_size=5)
+    policy = st.fixed_dictionaries({}, optional={field.name: junk | fields for field in dataclasses.fields(Policy)})
     service = st.fixed_dictionaries({}, optional={"resolver": junk, "policy": policy | junk})
     return st.fixed_dictionaries(
         {},
@@ -494,6 +495,7 @@ def shaped() -> st.SearchStrategy[Any]:
     )
 
 
+@settings(deadline=None, max_examples=60)
 @given(junk | shaped())
 @example({"policy": {"timeout": 10**400}})
 @example({"policy": {"retry": {"statuses": [[1]]}}})
@@ -502,6 +504,6 @@ def test_junk_is_refused_or_read_and_nothing_else(data: object) -> None:
     try:
         config = read(data)
     except ConfigError as error:
-        assert all(": " in line for line in str(error).splitlines() if line.strip())
+        assert all(": " in line for line in str(error).splitlines())
     else:
         hash(config)

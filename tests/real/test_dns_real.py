@@ -23,7 +23,7 @@ from resilient.discovery.targets import parse_target
 from tests.real.knot import NEGATIVE_TTL, Knot
 from tests.real.procs import HOST
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test that waits gives up: far more than a busy machine needs."""
 
 Reach = Callable[[list[str]], Awaitable[list[list[str]]]]
@@ -157,7 +157,7 @@ def test_an_error_of_the_server_is_a_failure_to_be_repeated_soon(knot: Knot, nam
 
 def test_a_frozen_server_is_a_failure_in_time_and_then_there_again(knot: Knot) -> None:
     knot.put("orders", "A", "10.0.0.1")
-    resolver = on(knot, "orders.test", timeout=0.5)
+    resolver = on(knot, "orders.test", timeout=2.0)
 
     async def main() -> None:
         async with watching(resolver) as reach:

@@ -15,8 +15,6 @@ from typing import Any, Self
 
 import resilient
 
-_PATIENCE = 2.0  # seconds for a child to end by itself
-
 
 class ChildError(RuntimeError):
     """A child ended, or said nothing, when an answer was due."""
@@ -72,16 +70,13 @@ class Child:
         return f"{self._module} ended with {self._process.returncode}: {text}"
 
     async def close(self) -> None:
-        """Close the pipe, which ends the child; kill it if it does not. Idempotent."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._process.communicate()
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.communicate()
+        """End the child: at once, for it has nothing to lose. Idempotent.
+
+        Its pipe alone would do, but not while it is still importing.
+        """
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.communicate()
 
 
 def _environment() -> dict[str, str]:

@@ -9,8 +9,9 @@ from resilient.cli.demo.story import ENDPOINTS, TITLES, Fault, Story
 from resilient.cli.demo.terminal import Style
 
 _LABEL = 20
-_COLUMN = 24
-"""Characters of a contender's column; wide terminals give the rest to the bars."""
+_NARROWEST, _WIDEST = 14, 50
+"""Characters of a contender's column."""
+_ROOMY = 24
 _FULL_BAR = 0.25
 """The share that fills a bar: with ten endpoints, a tenth is the usual one."""
 
@@ -32,7 +33,7 @@ def percent(ratio: float | None, digits: int = 1) -> str:
 
 def frame(story: Story, at: float, tallies: Mapping[str, Tally], style: Style, width: int) -> list[str]:
     """The view at a time, for a terminal of `width` columns."""
-    column = max(_COLUMN, (min(width, 120) - _LABEL) // 2)
+    column = min(_WIDEST, max(_NARROWEST, (width - _LABEL) // 2))
     return [
         *_heading(story, at, style, width),
         "",
@@ -45,7 +46,7 @@ def frame(story: Story, at: float, tallies: Mapping[str, Tally], style: Style, w
 
 def _heading(story: Story, at: float, style: Style, width: int) -> list[str]:
     clock = f"{min(at, story.duration):5.1f} of {story.duration:g} s "
-    room = max(0, min(width, 120) - len(clock) - len("resilient demo   "))
+    room = max(0, width - len(clock) - len("resilient demo  "))
     news = story.news(at)
     look = "green" if all(story.fault(number, at) is Fault.NONE for number in range(ENDPOINTS)) else "yellow"
     return [
@@ -96,7 +97,8 @@ def _retries(tally: Tally) -> str:
 
 def _endpoints(story: Story, at: float, tallies: Mapping[str, Tally], style: Style, column: int) -> list[str]:
     shares = [tally.recent_shares() for tally in tallies.values()]
-    lines = [_row("endpoint", [style.paint("share of the requests".ljust(column), "dim") for _ in tallies])]
+    title = "share of the requests" if column >= _ROOMY else "share"
+    lines = [_row("endpoint", [style.paint(title.ljust(column), "dim") for _ in tallies])]
     for number in range(ENDPOINTS):
         fault = story.fault(number, at)
         label = f"{number + 1:2} {fault}".ljust(_LABEL)
@@ -121,7 +123,7 @@ def _share(share: float, ejected: float | None, fault: Fault, style: Style, colu
     """A share as number and bar; in the colour of the fault that the requests run into."""
     text = f"{share * 100:3.0f} % "
     if ejected is not None:
-        note = f"ejected, {ejected:.1f} s"
+        note = f"ejected, {ejected:.1f} s" if column >= _ROOMY else "ejected"
         return text + style.paint(note.ljust(column - len(text)), "dim")
     bar = style.bar(share / _FULL_BAR, column - len(text) - 2)
     return text + style.paint(bar.ljust(column - len(text)), _COLOURS[fault])

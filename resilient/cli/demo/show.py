@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 
@@ -32,7 +33,8 @@ async def show(seed: int, duration: float, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(document(story, tallies), indent=2))
         return
-    print("", *table(story, tallies, style), "", *sentences(tallies), sep="\n")
+    text = [textwrap.fill(sentence, 80) for sentence in sentences(tallies)]
+    print("", *table(story, tallies, style), "", *text, sep="\n")
 
 
 def _end_in_order_on_sigterm() -> None:

@@ -1,0 +1,509 @@
+"""Configuration from values, plain data and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tenacity
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from resilient.balance.least_request import LeastRequest
+from resilient.balance.outlier import OutlierDetection
+from resilient.balance.peak_ewma import PeakEwma
+from resilient.balance.random_choice import Random
+from resilient.balance.round_robin import RoundRobin
+from resilient.config import MeshConfig, as_config, load
+from resilient.config.reader import seconds
+from resilient.core.check import ConfigError
+from resilient.discovery.dns import DnsResolver, dns
+from resilient.discovery.static import static
+from resilient.policy.breaker import Breaker
+from resilient.policy.budget import RetryBudget
+from resilient.policy.hedge import Hedge
+from resilient.policy.limit import Limit
+from resilient.policy.policy import UNSET, Policy
+from resilient.policy.retry import Retry
+from resilient.service import Service
+
+EMPTY = MeshConfig()
+ORDERS = Service("dns:///orders:8080")
+
+
+def read(data: object) -> MeshConfig:
+    return as_config(data, EMPTY)
+
+
+def policy_of(data: object) -> Policy:
+    return read({"policy": data}).policy
+
+
+def faults(data: object) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(data)
+    return str(caught.value).splitlines()
+
+
+def test_a_config_stands_for_itself() -> None:
+    assert as_config(EMPTY, MeshConfig(strict=True)) is EMPTY
+
+
+def test_services_take_the_place_of_services_and_leave_the_rest() -> None:
+    current = MeshConfig({"stock": Service(["10.0.0.1:80"])}, Policy(timeout=2.0), strict=True)
+    assert as_config({"orders": ORDERS}, current) == MeshConfig({"orders": ORDERS}, Policy(timeout=2.0), strict=True)
+    assert as_config({}, current) == MeshConfig({}, Policy(timeout=2.0), strict=True)
+
+
+def test_plain_data_says_everything() -> None:
+    current = MeshConfig({"stock": Service(["10.0.0.1:80"])}, Policy(timeout=2.0), strict=True)
+    assert as_config({"services": None}, current) == EMPTY
+
+
+def test_the_values_of_a_config_are_frozen_and_hashable() -> None:
+    services = {"orders": ORDERS}
+    config = MeshConfig(services)
+    services["stock"] = ORDERS
+    assert list(config.services) == ["orders"]
+    with pytest.raises(TypeError):
+        config.services["stock"] = ORDERS  # type: ignore[index]
+    assert hash(config) == hash(MeshConfig({"orders": ORDERS}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"services": [ORDERS]}, "MeshConfig.services: .* a mapping of names to Services"),
+        ({"services": {"orders": "dns:///orders:80"}}, r"MeshConfig\.services\.orders: .* a Service"),
+        ({"services": {"Orders": ORDERS}}, "name: 'Orders' .* lower case"),
+        ({"services": {"orders:80": ORDERS}}, "name: 'orders:80' .* the host alone"),
+        ({"policy": None}, "MeshConfig.policy: None .* a Policy"),
+        ({"strict": 1}, "MeshConfig.strict: 1 .* True or False"),
+    ],
+)
+def test_a_wrong_config_is_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MeshConfig(**arguments)
+
+
+def test_a_whole_configuration() -> None:
+    config = read(
+        {
+            "policy": {
+                "timeout": 2,
+                "attempt_timeout": "500ms",
+                "retry": {"attempts": 4, "wait": 0.1, "budget": {"ratio": 0.1}, "statuses": [503]},
+                "breaker": {"failure_ratio": 0.3, "window": "1m"},
+                "balancer": {"least_request": {"choice_count": 3}},
+                "outlier": {"consecutive_failures": 3},
+                "hedge": {"delay": "p99"},
+                "limit": {"max_in_flight": 5},
+            },
+            "services": {
+                "orders": {"resolver": "dns:///orders:8080"},
+                "stock": {"resolver": ["10.0.0.1:80", {"host": "10.0.0.2", "port": 80, "weight": 2}]},
+                "mail": {"resolver": {"dns": {"name": "mail", "port": 80, "min_ttl": "5s", "nameservers": ["10.0.0.53"]}}},
+            },
+            "strict": True,
+        }
+    )
+    policy = Policy(
+        timeout=2,
+        attempt_timeout=0.5,
+        retry=Retry(attempts=4, wait=0.1, budget=RetryBudget(ratio=0.1), statuses=frozenset({503})),
+        breaker=Breaker(failure_ratio=0.3, window=60.0),
+        balancer=LeastRequest(choice_count=3),
+        outlier=OutlierDetection(consecutive_failures=3),
+        hedge=Hedge(delay="p99"),
+        limit=Limit(max_in_flight=5),
+    )
+    stock = static(["10.0.0.1:80", {"host": "10.0.0.2", "port": 80, "weight": 2}])
+    mail = dns("mail", 80, min_ttl=5.0, nameservers=["10.0.0.53"])
+    assert isinstance(mail, DnsResolver)
+    services = {"orders": ORDERS, "stock": Service(stock), "mail": Service(mail)}
+    assert config == MeshConfig(services, policy, strict=True)
+
+
+def test_a_mapping_changes_what_it_names() -> None:
+    data = {
+        "policy": {"timeout": 2.0, "breaker": {"window": 20.0, "probes": 3}, "retry": {"attempts": 5}},
+        "services": {
+            "orders": {
+                "resolver": ["10.0.0.1:80"],
+                "policy": {"timeout": None, "breaker": {"window": 30.0}, "retry": None, "limit": {}},
+            }
+        },
+    }
+    config = read(data)
+    top, orders = config.policy, config.services["orders"].policy
+    assert top == Policy(timeout=2.0, breaker=Breaker(window=20.0, probes=3), retry=Retry(attempts=5))
+    assert orders == Policy(breaker=Breaker(window=30.0, probes=3), retry=None, limit=Limit())
+
+
+def test_another_balancer_starts_from_its_defaults_and_the_same_one_from_the_top() -> None:
+    data = {
+        "policy": {"balancer": {"peak_ewma": {"decay": 5.0}}},
+        "policies": {"same": {"balancer": {"peak_ewma": {"tolerance": 1.0}}}, "other": {"balancer": "round_robin"}},
+        "services": {
+            "a": {"resolver": ["10.0.0.1:80"], "policy": "same"},
+            "b": {"resolver": ["10.0.0.1:80"], "policy": "other"},
+        },
+    }
+    services = read(data).services
+    assert services["a"].policy == Policy(balancer=PeakEwma(decay=5.0, tolerance=1.0))
+    assert services["b"].policy == Policy(balancer=RoundRobin())
+
+
+def test_named_policies_start_from_the_top_level_one_also_if_it_is_named() -> None:
+    data = {
+        "policies": {"patient": {"retry": {"attempts": 9}}, "usual": {"timeout": 2.0}},
+        "policy": "usual",
+        "services": {
+            "orders": {"resolver": ["10.0.0.1:80"], "policy": "patient"},
+            "stock": {"resolver": ["10.0.0.1:80"], "policy": "usual"},
+            "mail": {"resolver": ["10.0.0.1:80"]},
+        },
+    }
+    config = read(data)
+    assert config.policy == Policy(timeout=2.0)
+    assert config.services["orders"].policy == Policy(timeout=2.0, retry=Retry(attempts=9))
+    assert config.services["stock"].policy == Policy(timeout=2.0)
+    assert config.services["mail"].policy is None
+
+
+def test_values_made_in_python_may_stand_in_data() -> None:
+    class Classifier:
+        def classify(self, response: Any, error: Any) -> Any:
+            raise NotImplementedError
+
+    policy, classifier = Policy(timeout=2.0), Classifier()
+    wait = tenacity.wait_fixed(1)
+    data = {
+        "policy": policy,
+        "services": {
+            "orders": ORDERS,
+            "stock": {
+                "resolver": static(["10.0.0.1:80"]),
+                "policy": {"classifier": classifier, "retry": {"wait": wait}, "balancer": Random()},
+            },
+        },
+    }
+    config = read(data)
+    assert config.policy is policy
+    assert config.services["orders"] is ORDERS
+    expected = Policy(timeout=2.0, classifier=classifier, retry=Retry(wait=wait), balancer=Random())
+    assert config.services["stock"].policy == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("250ms", 0.25), ("1.5s", 1.5), ("1m30s", 90.0), ("2h", 7200.0), ("10us", 1e-5), ("3ns", 3e-9), (".5s", 0.5)],
+)
+def test_durations(text: str, expected: float) -> None:
+    assert seconds(text) == pytest.approx(expected)
+    assert policy_of({"timeout": text}).timeout == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1 s", "-1s", "1s ", "1x", "1s2", "1e3s", "١s", "p95"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    assert seconds(text) == text
+    (line,) = faults({"policy": {"timeout": text}})
+    assert line.startswith(f"policy.timeout: {text!r} is not valid; expected a number of seconds")
+
+
+def test_a_ratio_is_no_duration() -> None:
+    (line,) = faults({"policy": {"retry": {"budget": {"ratio": "1s"}}}})
+    assert line == "policy.retry.budget.ratio: '1s' is not valid; expected a ratio from 0 to 1"
+
+
+def test_waits_of_tenacity_by_name() -> None:
+    retry = policy_of({"retry": {"wait": {"exponential": {"multiplier": "20ms", "max": 1}}}}).retry
+    assert retry is not None
+    assert isinstance(retry.wait, tenacity.wait_exponential)
+    assert (retry.wait.multiplier, retry.wait.max) == (0.02, 1)
+    named = policy_of({"retry": {"wait": "random_exponential"}}).retry
+    assert named is not None
+    assert isinstance(named.wait, tenacity.wait_random_exponential)
+    assert policy_of({"retry": {"wait": "50ms"}}).retry == Retry(wait=0.05)
+
+
+def test_the_same_data_give_equal_configs() -> None:
+    """Or a file that is read again would throw away the state of what did not change."""
+    data = {"policy": {"retry": {"wait": {"incrementing": {"start": 1, "increment": 2}}}, "breaker": {}}}
+    assert read(data) == read(json.loads(json.dumps(data)))
+
+
+def test_every_fault_is_listed_with_its_path() -> None:
+    data = {
+        "policy": {
+            "timeot": 2,
+            "attempt_timeout": -1,
+            "retry": {"attempts": "three", "budget": {"ratio": 3, "widow": 2}, "wait": {"exponential": {"max": "x"}}},
+            "breaker": 3,
+            "balancer": "pekewma",
+            "fallback": 3,
+        },
+        "policies": {"slow": {"timeout": 0}},
+        "services": {
+            "Orders": {"resolver": "dn:///orders:80", "policy": "slov"},
+            "stock": {"resolver": [], "policy": {"limit": {"max_in_flight": 0, "max_queue": -1}}},
+            "mail": {"policy": "slow", "resolver": {"dns": {"prt": 25, "name": "mail"}}},
+            "shop": 3,
+            "bank": {"resolvers": ["10.0.0.1:80"]},
+            4: {},
+        },
+        "servces": {},
+        "strict": "yes",
+    }
+    found = faults(data)
+    for start in (
+        "servces: unknown field; did you mean 'services'?",
+        "policy.timeot: unknown field; did you mean 'timeout'?",
+        "policy.attempt_timeout: -1 is not valid; expected a number of seconds > 0",
+        "policy.retry.attempts: 'three' is not valid; expected a whole number >= 1",
+        "policy.retry.budget.widow: unknown field; did you mean 'window'?",
+        "policy.retry.budget.ratio: 3 is not valid; expected a ratio from 0 to 1",
+        "policy.retry.wait.exponential.max: 'x' is not valid; expected a number of seconds >= 0",
+        "policy.breaker: 3 is not valid; expected a mapping with some of ",
+        "policy.balancer: 'pekewma' is not valid; expected one of peak_ewma, least_request",
+        "policy.fallback: 3 is not valid; expected null, or an object that Python code puts there",
+        "policies.slow.timeout: 0 is not valid; expected a number of seconds > 0",
+        "services: 4 is not valid; expected names that are strings",
+        "services.Orders: name: 'Orders' is not valid; expected a name as it stands in URLs",
+        "services.Orders.resolver: target: 'dn:///orders:80' is not valid; expected scheme://",
+        "services.Orders.policy: unknown policy 'slov'; did you mean 'slow'?",
+        "services.stock.resolver: static: [] is not valid; expected at least one endpoint",
+        "services.stock.policy.limit.max_in_flight: 0 is not valid; expected a whole number >= 1",
+        "services.stock.policy.limit.max_queue: -1 is not valid; expected a whole number >= 0",
+        "services.mail.resolver.dns.prt: unknown field; did you mean 'port'?",
+        "services.mail.resolver.dns.port: missing",
+        "services.shop: 3 is not valid; expected a mapping with some of resolver, policy",
+        "services.bank.resolvers: unknown field; did you mean 'resolver'?",
+        "services.bank.resolver: missing",
+        "strict: 'yes' is not valid; expected true or false",
+    ):
+        (line,) = [line for line in found if line.startswith(start)]
+        found.remove(line)
+    assert found == []
+
+
+def test_fields_that_contradict_each_other_are_a_fault_of_one_of_them() -> None:
+    assert faults({"policy": {"timeout": 1.0, "attempt_timeout": 2.0}}) == [
+        "policy.attempt_timeout: 2.0 is not valid; expected at most Policy.timeout, 1.0"
+    ]
+    assert faults({"policy": {"breaker": {"failure_ratio": None}}}) == [
+        "policy.breaker.failure_ratio: None is not valid; expected a ratio, unless consecutive_failures is set"
+    ]
+
+
+def test_a_broken_entry_point_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    points = [EntryPoint("gone", "no_such_module:X", ""), EntryPoint("odd", "json:dumps", "")]
+    points += [EntryPoint("rotating", "resilient.balance.round_robin:RoundRobin", "")]
+    monkeypatch.setattr("resilient.config.registry.entry_points", lambda group: points)
+    assert "policy.balancer: the entry point 'no_such_module:X' cannot be loaded" in faults({"policy": {"balancer": "gone"}})[0]
+    assert "'json:dumps' is not valid; expected a dataclass" in faults({"policy": {"balancer": "odd"}})[0]
+    assert policy_of({"balancer": "rotating"}) == Policy(balancer=RoundRobin())
+
+
+def test_files_of_each_kind_hold_the_same(tmp_path: Path) -> None:
+    expected = MeshConfig({"orders": Service("dns:///orders:8080", Policy(timeout=0.5))}, Policy(timeout=2.0), strict=True)
+    texts = {
+        "mesh.yaml": (
+            "policy: {timeout: 2.0}\nservices:\n  orders:\n    resolver: dns:///orders:8080\n"
+            "    policy: {timeout: 500ms}\nstrict: true\n"
+        ),
+        "mesh.toml": (
+            'strict = true\npolicy.timeout = 2.0\n[services.orders]\nresolver = "dns:///orders:8080"\n'
+            'policy.timeout = "500ms"\n'
+        ),
+        "mesh.json": json.dumps(
+            {
+                "policy": {"timeout": 2.0},
+                "services": {"orders": {"resolver": "dns:///orders:8080", "policy": {"timeout": "500ms"}}},
+                "strict": True,
+            }
+        ),
+    }
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.write_text(text)
+        assert load(path) == expected
+    (tmp_path / "mesh.YML").write_text(texts["mesh.yaml"])
+    assert load(tmp_path / "mesh.YML") == expected
+
+
+def test_anchors_of_yaml_are_understood(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.yaml"
+    path.write_text(
+        "policies:\n  slow: &slow {timeout: 30}\n  slower: {<<: *slow, attempt_timeout: 10}\npolicy: slower\n"
+    )
+    assert load(path).policy == Policy(timeout=30, attempt_timeout=10)
+
+
+def test_an_empty_file_is_an_empty_config(tmp_path: Path) -> None:
+    for name, text in (("mesh.yaml", ""), ("mesh.yaml", "# nothing\n"), ("mesh.toml", ""), ("mesh.json", "{}")):
+        (tmp_path / name).write_text(text)
+        assert load(tmp_path / name) == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mesh.yaml", b"policy: {", "not YAML: "),
+        ("mesh.yaml", b"policy: !!python/object:os.system {}", "not YAML: "),
+        ("mesh.yaml", b"\xff\xfe\x00", "not YAML: "),
+        ("mesh.yaml", b"0", "configuration: 0 is not valid"),
+        ("mesh.yaml", b"[]", r"configuration: \[\] is not valid"),
+        ("mesh.toml", b"policy = ", "not TOML: "),
+        ("mesh.toml", b"\xff", "not TOML: "),
+        ("mesh.json", b"{", "not JSON: "),
+        ("mesh.json", b"\xff", "not JSON: "),
+        ("mesh.json", b"", "not JSON: "),
+        ("mesh.json", b'{"policy": {"timeout": NaN}}', "policy.timeout: nan is not valid"),
+        ("mesh.json", b'{"policy": {"timeout": 0}, "strict": 0}', "policy.timeout: 0 is not valid"),
+        ("mesh.ini", b"", "a name that ends in .yaml, .yml, .toml, .json"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named(tmp_path: Path, name: str, text: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(path)
+    assert name in str(caught.value).splitlines()[0]
+
+
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "mesh.yaml")
+
+
+def test_yaml_without_pyyaml_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "mesh.yaml").write_text("strict: true")
+    with pytest.raises(ConfigError, match=r"resilient-mesh\[yaml\]"):
+        load(tmp_path / "mesh.yaml")
+
+
+durations = st.floats(min_value=0.001, max_value=1000)
+ratios = st.floats(min_value=0, max_value=1)
+counts = st.integers(min_value=1, max_value=10**6)
+
+
+def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+budgets = st.builds(RetryBudget, ratio=ratios, min_per_second=st.floats(min_value=0, max_value=1e6), window=durations)
+retries = st.builds(
+    Retry,
+    attempts=counts,
+    wait=maybe(durations),
+    budget=maybe(budgets),
+    statuses=st.frozensets(st.integers(min_value=100, max_value=599)),
+    idempotent=st.booleans(),
+    max_retry_after=durations,
+    buffer_limit=st.integers(min_value=0),
+)
+breakers = st.builds(
+    Breaker,
+    failure_ratio=st.floats(min_value=0.01, max_value=1),
+    minimum_throughput=counts,
+    window=st.floats(min_value=0.1, max_value=1000),
+    break_duration=st.floats(min_value=0.1, max_value=10),
+    consecutive_failures=maybe(counts),
+    probes=counts,
+    max_break_duration=maybe(st.floats(min_value=10, max_value=100)),
+    sync_interval=durations,
+)
+balancers = st.one_of(
+    st.builds(PeakEwma, decay=durations),
+    st.builds(LeastRequest, choice_count=st.integers(min_value=2, max_value=10)),
+    st.just(RoundRobin()),
+    st.just(Random()),
+)
+policies = st.builds(
+    Policy,
+    timeout=maybe(st.floats(min_value=10, max_value=100)),
+    attempt_timeout=maybe(st.floats(min_value=0.1, max_value=10)),
+    retry=maybe(retries),
+    breaker=maybe(breakers),
+    balancer=balancers,
+    outlier=maybe(st.builds(OutlierDetection, base_ejection_time=st.floats(min_value=0.1, max_value=10))),
+    hedge=maybe(st.builds(Hedge, delay=st.sampled_from(["p50", "p99", 0.1]), max_extra_ratio=ratios)),
+    limit=maybe(st.builds(Limit, max_in_flight=counts, max_queue=counts, queue_timeout=durations)),
+)
+NAMES = {PeakEwma: "peak_ewma", LeastRequest: "least_request", RoundRobin: "round_robin", Random: "random"}
+
+
+def plain(value: Any) -> Any:
+    """A value as a file would hold it."""
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    fields = {name: given for name, given in fields.items() if given is not UNSET and given != ()}
+    name = NAMES.get(type(value))  # type: ignore[arg-type]
+    return fields if name is None else {name: fields}
+
+
+@settings(deadline=None, max_examples=300)
+@given(policies, policies)
+def test_a_policy_survives_the_way_through_data(top: Policy, own: Policy) -> None:
+    data = {"policy": plain(top), "services": {"orders": {"resolver": "dns:///orders:8080", "policy": plain(own)}}}
+    config = read(json.loads(json.dumps(data)))
+    assert config == MeshConfig({"orders": dataclasses.replace(ORDERS, policy=own)}, top)
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.just(10**400),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["5s", "peak_ewma", "dns:///orders:80", "dns", "p95", "exponential", "static:///", "10.0.0.1:80"]),
+)
+KEYS = ["services", "policy", "policies", "strict", "orders", "resolver", "dns", "srv", "file", "name", "port", "path"]
+KEYS += [field.name for cls in (Policy, Retry, RetryBudget, Breaker, Limit, Hedge) for field in dataclasses.fields(cls)]
+KEYS += ["peak_ewma", "least_request", "choice_count", "exponential", "host", "weight", "nameservers", "search"]
+keys = st.sampled_from(KEYS) | st.text(max_size=4) | st.integers() | st.none()
+junk = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6), max_leaves=10
+)
+
+
+def shaped() -> st.SearchStrategy[Any]:
+    """Junk in the right places."""
+    fields = st.dictionaries(keys, junk, max_size=5)
+    policy = st.fixed_dictionaries({}, optional={field.name: junk | fields for field in dataclasses.fields(Policy)})
+    service = st.fixed_dictionaries({}, optional={"resolver": junk, "policy": policy | junk})
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "services": st.dictionaries(st.sampled_from(["orders", "stock"]), service | junk),
+            "policy": policy | junk,
+            "policies": st.dictionaries(st.sampled_from(["slow", "fast"]), policy | junk),
+            "strict": junk,
+        },
+    )
+
+
+@settings(deadline=None, max_examples=3000)
+@given(junk | shaped())
+@example({"policy": {"timeout": 10**400}})
+@example({"policy": {"retry": {"statuses": [[1]]}}})
+@example({"services": {"orders": {"resolver": [{"host": "a", "port": 80, "labels": {"a": []}}]}}})
+def test_junk_is_refused_or_read_and_nothing_else(data: object) -> None:
+    try:
+        config = read(data)
+    except ConfigError as error:
+        assert all(": " in line for line in str(error).splitlines())
+    else:
+        hash(config)
