@@ -14,7 +14,9 @@ from resilient.balance.peak_ewma import PeakEwma
 from resilient.balance.random_choice import Random
 from resilient.balance.ring_hash import RingHash
 from resilient.balance.round_robin import RoundRobin
+from resilient.callsite import bound_of
 from resilient.client import AsyncClient, Client
+from resilient.config import MeshConfig
 from resilient.context import deadline, inbound_attempt, remaining
 from resilient.core.report import AttemptReport, CallReport
 from resilient.discovery.dns import dns
@@ -61,6 +63,7 @@ __all__ = [
     "Locality",
     "Maglev",
     "Mesh",
+    "MeshConfig",
     "MeshError",
     "MeshTransport",
     "NoEndpoint",
@@ -78,6 +81,7 @@ __all__ = [
     "Service",
     "UnknownService",
     "__version__",
+    "bound_of",
     "deadline",
     "dns",
     "file",

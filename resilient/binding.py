@@ -62,3 +62,14 @@ def _is_transport_error(value: object, library: ModuleType) -> bool:
 
 HTTPX = bind(httpx)
 """The Binding of httpx."""
+
+
+def copied(request: Any, **changes: Any) -> Any:
+    """A copy of a request with some attributes replaced; it shares all others, the body included.
+
+    The constructor would not do: it forgets a body that has been read, and a transport that
+    looks at `request.content` would fail.
+    """
+    copy = object.__new__(type(request))
+    vars(copy).update(vars(request), **changes)
+    return copy

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import ssl
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature, signature
+from typing import Any, ClassVar, TypedDict, TypeVar, Unpack
 
 import httpx
+from httpx._types import AuthTypes, CertTypes, CookieTypes, HeaderTypes, ProxyTypes, QueryParamTypes, TimeoutTypes
 
 from resilient.binding import HTTPX, Binding
 from resilient.cookies import cookie_store
@@ -20,6 +23,24 @@ from resilient.telemetry.tracing import tracing
 from resilient.transport import AsyncMeshTransport, MeshTransport
 
 _DEFAULT_LIMITS = (100, 20)
+
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
+
+
+def signed_like(base: type[Any]) -> Callable[[Constructor], Constructor]:
+    """Show the arguments of `base` in place of the `**options` of a constructor.
+
+    Type checkers see them through the annotation; `help`, `inspect` and dependency
+    injection see them through this.
+    """
+
+    def sign(constructor: Constructor) -> Constructor:
+        own = [one for one in signature(constructor).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        _, *taken = signature(base.__init__).parameters.values()
+        constructor.__signature__ = Signature([*own, *taken], return_annotation="None")  # type: ignore[attr-defined]
+        return constructor
+
+    return sign
 
 
 class _MeshClient:
@@ -50,14 +71,14 @@ class _MeshClient:
             return transport
         return self._mesh_transport(self.mesh, transport=transport)
 
-    def _with_mounts(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _with_mounts(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of the constructor, mounted transports made to carry attempts too."""
-        mounts: Mapping[str, Any] | None = options.get("mounts")
-        if mounts:
-            options["mounts"] = {pattern: self._carrying(transport) for pattern, transport in mounts.items()}
-        return options
+        mounts: Mapping[str, Any] = options.get("mounts") or {}
+        carrying = {pattern: self._carrying(transport) for pattern, transport in mounts.items()}
+        return {**options, "mounts": carrying}
 
-    def _init_transport(self, transport: Any = None, **options: Any) -> Any:
+    def _init_transport(self, *_: Any, **options: Any) -> Any:
+        transport = options.pop("transport")
         if transport is not None:
             return self._carrying(transport)
         limits = options.pop("limits")
@@ -78,12 +99,12 @@ class _MeshClient:
         total = None if default or settings.http2 else limits.max_connections
         return self._mesh_transport(self.mesh, settings=settings, max_connections=total)
 
-    def _init_proxy_transport(self, proxy: Any, **options: Any) -> Any:
+    def _init_proxy_transport(self, *proxy: Any, **options: Any) -> Any:
         tls = TLS(
             options.pop("verify"), options.pop("cert"), options.pop("trust_env"), create=self._binding.create_ssl_context
         )
         context = tls.context(http2=options["http2"])
-        plain = self._plain_transport(proxy=proxy, verify=context, **options)
+        plain = self._plain_transport(proxy=proxy[0], verify=context, **options)
         return self._mesh_transport(self.mesh, transport=plain, through_proxy=True)
 
     def _mark(self, request: Any, stream: bool) -> None:
@@ -119,12 +140,16 @@ class SyncClient(_MeshClient):
 
     def close(self) -> None:
         """Close connections, and the mesh if it is this client's own."""
-        super().close()  # type: ignore[misc]
-        self._leave()
+        try:
+            super().close()  # type: ignore[misc]
+        finally:
+            self._leave()
 
     def __exit__(self, *exc_info: Any) -> None:
-        super().__exit__(*exc_info)  # type: ignore[misc]
-        self._leave()
+        try:
+            super().__exit__(*exc_info)  # type: ignore[misc]
+        finally:
+            self._leave()
 
 
 class AsyncClientBase(_MeshClient):
@@ -144,12 +169,50 @@ class AsyncClientBase(_MeshClient):
 
     async def aclose(self) -> None:
         """Close connections, and the mesh if it is this client's own."""
-        await super().aclose()  # type: ignore[misc]
-        self._leave()
+        try:
+            await super().aclose()  # type: ignore[misc]
+        finally:
+            self._leave()
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        await super().__aexit__(*exc_info)  # type: ignore[misc]
-        self._leave()
+        try:
+            await super().__aexit__(*exc_info)  # type: ignore[misc]
+        finally:
+            self._leave()
+
+
+class _Options(TypedDict, total=False):
+    auth: AuthTypes | None
+    params: QueryParamTypes | None
+    headers: HeaderTypes | None
+    cookies: CookieTypes | None
+    verify: ssl.SSLContext | str | bool
+    cert: CertTypes | None
+    trust_env: bool
+    http1: bool
+    http2: bool
+    proxy: ProxyTypes | None
+    timeout: TimeoutTypes
+    follow_redirects: bool
+    limits: httpx.Limits
+    max_redirects: int
+    event_hooks: Mapping[str, list[Callable[..., Any]]] | None
+    base_url: httpx.URL | str
+    default_encoding: str | Callable[[bytes], str]
+
+
+class ClientOptions(_Options, total=False):
+    """What the constructor of `httpx.Client` takes."""
+
+    mounts: Mapping[str, httpx.BaseTransport | None] | None
+    transport: httpx.BaseTransport | None
+
+
+class AsyncClientOptions(_Options, total=False):
+    """What the constructor of `httpx.AsyncClient` takes."""
+
+    mounts: Mapping[str, httpx.AsyncBaseTransport | None] | None
+    transport: httpx.AsyncBaseTransport | None
 
 
 class Client(SyncClient, httpx.Client):
@@ -165,13 +228,14 @@ class Client(SyncClient, httpx.Client):
     _mesh_transport = MeshTransport
     _plain_transport = httpx.HTTPTransport
 
+    @signed_like(httpx.Client)
     def __init__(
         self,
         *,
         mesh: Mesh | None = None,
         policy: Policy | None = None,
         max_connection_age: float | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))
@@ -184,13 +248,14 @@ class AsyncClient(AsyncClientBase, httpx.AsyncClient):
     _mesh_transport = AsyncMeshTransport
     _plain_transport = httpx.AsyncHTTPTransport
 
+    @signed_like(httpx.AsyncClient)
     def __init__(
         self,
         *,
         mesh: Mesh | None = None,
         policy: Policy | None = None,
         max_connection_age: float | None = None,
-        **options: Any,
+        **options: Unpack[AsyncClientOptions],
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))

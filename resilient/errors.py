@@ -90,5 +90,5 @@ def for_library(error: type[MeshError], binding: Binding) -> type[MeshError]:
 
 @cache
 def _twin(error: Any, binding: Binding) -> type[MeshError]:
-    twins = [binding.errors[base.__name__] for base in error.__mro__ if base.__module__.startswith("httpx")]
-    return type(error.__name__, (error, twins[0]), {"__module__": error.__module__, "__doc__": error.__doc__})
+    twin = next(binding.errors[base.__name__] for base in error.__mro__ if base.__module__ == HTTPX.name)
+    return type(error.__name__, (error, twin), {"__module__": error.__module__, "__doc__": error.__doc__})

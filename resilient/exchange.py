@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from resilient import errors
-from resilient.binding import Binding
+from resilient.binding import Binding, copied
 from resilient.core import check
 from resilient.core.ambient import ambient
 from resilient.core.bound import Bound
@@ -15,6 +15,7 @@ from resilient.core.report import CallReport
 from resilient.mesh import Mesh, Snapshot
 from resilient.policy.retry import IDEMPOTENT_METHODS
 from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class
+from resilient.runtime.carried import DEFAULT_PORTS
 from resilient.runtime.carrier import AsyncCarrier, Carrier
 from resilient.runtime.streams import streams
 from resilient.telemetry.logs import log_call
@@ -27,7 +28,6 @@ BUFFER = "resilient.buffer"
 Key = tuple[str, bytes, int | None, bool]
 """Scheme, host, port, and whether we choose the address."""
 
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _REFUSALS: dict[str, type[errors.MeshError]] = {
     "deadline": errors.DeadlineExceeded,
     "resolve": errors.ResolveError,
@@ -78,7 +78,7 @@ class Exchanges:
             bound,
             deadline=deadline,
             idempotent=idempotent,
-            is_open=self._is_open,
+            is_open=self.is_open,
             outer_attempt=1 if surroundings is None else surroundings.attempt,
         )
         sent = request
@@ -99,13 +99,15 @@ class Exchanges:
 
     def _find(self, request: Any, key: Key) -> Bound:
         scheme, raw_host, port, dials = key
-        if scheme not in _DEFAULT_PORTS:
+        if dials and scheme not in DEFAULT_PORTS:
             self._fail("UnsupportedProtocol", f"the URL {str(request.url)!r} needs http:// or https://", request)
-        if not raw_host:
+        if dials and not raw_host:
             self._fail("UnsupportedProtocol", f"the URL {str(request.url)!r} has no host", request)
-        host = raw_host.decode("ascii")
+        # A transport of the user's may make of a URL what it likes, as of file:///etc/motd.
+        host = raw_host.decode("ascii") or scheme or "localhost"
+        port = port or DEFAULT_PORTS.get(scheme, 80)
         try:
-            return self.mesh.find(host, port or _DEFAULT_PORTS[scheme], dials=dials)
+            return self.mesh.find(host, port, dials=dials, resolve=self._carrier.follows_picks)
         except check.ConfigError as unknown:
             raise errors.for_library(errors.UnknownService, self.binding)(str(unknown), request=request) from None
 
@@ -124,15 +126,14 @@ class Exchanges:
         seconds = min((limit for limit in limits if limit is not None), default=None)
         return idempotent, None if seconds is None else self.mesh.clock() + seconds
 
-    def _is_open(self, response: Any) -> bool:
-        return not isinstance(response.stream, self.streams.loaded)
+    def is_open(self, response: Any) -> bool:
+        """True if the body is still to be read: neither in memory, nor read by a transport of the user's."""
+        return not (response.is_closed or isinstance(response.stream, self.streams.loaded))
 
     def _repeatable(self, request: Any, call: Call, limit: int) -> Any:
         body: RepeatedBody = repeated_body_class(self.binding)(request.stream, limit)
         call.replayable = body.replayable
-        return self.binding.Request(
-            request.method, request.url, headers=request.headers, stream=body, extensions=request.extensions
-        )
+        return copied(request, stream=body)
 
     def finish(self, exchange: Exchange, outcome: Outcome) -> Any:
         """The response, or the exception, that the caller gets."""

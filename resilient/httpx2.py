@@ -7,10 +7,13 @@ the classes that callers see: `except httpx2.HTTPError` catches what is raised h
 
 from __future__ import annotations
 
-from typing import Any
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, Unpack
 
 try:
     import httpx2
+    from httpx2._types import AuthTypes, CertTypes, CookieTypes, HeaderTypes, ProxyTypes, QueryParamTypes, TimeoutTypes
 except ImportError as error:  # pragma: no cover - the message is the point
     raise ImportError("resilient.httpx2 needs httpx2: pip install 'resilient-mesh[httpx2]'") from error
 
@@ -36,6 +39,40 @@ class AsyncMeshTransport(transport.AsyncTransport, httpx2.AsyncBaseTransport):
     _binding = HTTPX2
 
 
+class _Options(TypedDict, total=False):
+    auth: AuthTypes | None
+    params: QueryParamTypes | None
+    headers: HeaderTypes | None
+    cookies: CookieTypes | None
+    verify: ssl.SSLContext | str | bool
+    cert: CertTypes | None
+    trust_env: bool
+    http1: bool
+    http2: bool
+    proxy: ProxyTypes | None
+    timeout: TimeoutTypes
+    follow_redirects: bool
+    limits: httpx2.Limits
+    max_redirects: int
+    event_hooks: Mapping[str, list[Callable[..., Any]]] | None
+    base_url: httpx2.URL | str
+    default_encoding: str | Callable[[bytes], str | None]
+
+
+class ClientOptions(_Options, total=False):
+    """What the constructor of `httpx2.Client` takes."""
+
+    mounts: Mapping[str, httpx2.BaseTransport | None] | None
+    transport: httpx2.BaseTransport | None
+
+
+class AsyncClientOptions(_Options, total=False):
+    """What the constructor of `httpx2.AsyncClient` takes."""
+
+    mounts: Mapping[str, httpx2.AsyncBaseTransport | None] | None
+    transport: httpx2.AsyncBaseTransport | None
+
+
 class Client(client.SyncClient, httpx2.Client):
     """`resilient.Client` as an `httpx2.Client`."""
 
@@ -43,13 +80,14 @@ class Client(client.SyncClient, httpx2.Client):
     _mesh_transport = MeshTransport
     _plain_transport = httpx2.HTTPTransport
 
+    @client.signed_like(httpx2.Client)
     def __init__(
         self,
         *,
         mesh: Mesh | None = None,
         policy: Policy | None = None,
         max_connection_age: float | None = None,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))
@@ -63,13 +101,14 @@ class AsyncClient(client.AsyncClientBase, httpx2.AsyncClient):
     _mesh_transport = AsyncMeshTransport
     _plain_transport = httpx2.AsyncHTTPTransport
 
+    @client.signed_like(httpx2.AsyncClient)
     def __init__(
         self,
         *,
         mesh: Mesh | None = None,
         policy: Policy | None = None,
         max_connection_age: float | None = None,
-        **options: Any,
+        **options: Unpack[AsyncClientOptions],
     ) -> None:
         self._join(mesh, policy, max_connection_age)
         super().__init__(**self._with_mounts(options))

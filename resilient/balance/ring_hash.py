@@ -59,12 +59,17 @@ class RingHash:
         )
 
     def _counts(self, endpoints: Sequence[EndpointStats]) -> list[int]:
-        """Points for each endpoint: the lightest gets a whole number of them (Envoy)."""
+        """Points for each endpoint: the lightest gets a whole number of them (Envoy).
+
+        A power of two, so that it stays the same when the number of endpoints changes a
+        little: otherwise each change would move a twelfth of the keys of all the others.
+        """
         if not endpoints:
             return []
         weights = [stats.endpoint.weight for stats in endpoints]
         least = min(weights) / sum(weights)
-        scale = min(ceil(least * self.minimum_ring_size) / least, self.maximum_ring_size)
+        points = 1 << (ceil(least * self.minimum_ring_size) - 1).bit_length()
+        scale = min(points / least, self.maximum_ring_size)
         return [max(1, round(scale * weight / sum(weights))) for weight in weights]
 
 

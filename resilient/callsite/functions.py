@@ -144,13 +144,13 @@ def _innermost(function: Any) -> Any:
     return function
 
 
-def _runs(function: object, test: Callable[[Any], bool]) -> bool:
+def _runs(function: Callable[..., Any], test: Callable[[Any], bool]) -> bool:
     """True if `test` holds for the code that a call runs, through partials and callable objects."""
     function = _innermost(function)
-    return test(function) or test(getattr(type(function), "__call__", None))
+    return test(function) or test(type(function).__call__)
 
 
-def _is_async(function: object) -> bool:
+def _is_async(function: Callable[..., Any]) -> bool:
     return _runs(function, inspect.iscoroutinefunction)
 
 

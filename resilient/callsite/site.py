@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from resilient.balance.endpoint import Endpoint, EndpointStats
 from resilient.balance.picker import Pick
@@ -22,6 +21,8 @@ from resilient.core.outcome import Outcome
 from resilient.core.report import CallReport
 from resilient.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, MeshError
 from resilient.policy.policy import Policy
+from resilient.runtime.breaker_mirror import BreakerMirror
+from resilient.runtime.control import Repeated, process_control
 from resilient.runtime.threads import Clock
 
 _REFUSALS: dict[str, tuple[type[MeshError], str]] = {
@@ -31,6 +32,7 @@ _REFUSALS: dict[str, tuple[type[MeshError], str]] = {
 }
 _CLASSIFIER = FunctionClassifier()
 _order = itertools.count()  # of attempts and of reports; tells an old report from a new one
+_ORDER = "_resilient_order"
 
 
 class Site:
@@ -40,10 +42,15 @@ class Site:
         self.bound = Bound(name, policy.replace(balancer=_Only(), outlier=None, hedge=None), Random(), _CLASSIFIER)
         self.bound.update((_Callee(name, 1),), clock())
         self._clock = clock
+        self._mirror: Repeated | None = None
         _sites.add(self)
 
     def begin(self) -> Call:
         """A call that ends at the earlier of its own deadline and the one around it."""
+        breaker = self.bound.breaker
+        if breaker is not None and breaker.remote is not None and self._mirror is None:
+            mirror = BreakerMirror(breaker)
+            self._mirror = process_control().repeat(mirror.sync_once, mirror.interval)
         seconds = self.bound.policy.timeout
         around = ambient.get()
         if around is not None:
@@ -55,6 +62,11 @@ class Site:
             deadline=None if seconds is None else self._clock() + seconds,
             outer_attempt=1 if around is None else around.attempt,
         )
+
+    def after_fork(self) -> None:
+        """In a forked child: nothing is in flight, and the mirror starts anew with the next call."""
+        self.bound.reset_in_flight()
+        self._mirror = None
 
     def attempt(self, call: Call, send: Send) -> Attempt:
         """The surroundings of one attempt, to be entered around it."""
@@ -100,11 +112,12 @@ class Attempt:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         # Not `reset`: a coroutine that is collected is closed in another context than its own.
         ambient.set(self._around)
-        if error is not None and getattr(error, "_resilient_order", self._began) < self._began:
+        if error is not None and getattr(error, _ORDER, self._began) < self._began:
             # The same exception object as once before: its report is of that time, and would
             # tell the retry that a layer inside had used up its attempts.
             with suppress(Exception):
-                del error.report, error._resilient_order  # type: ignore[attr-defined]
+                del error.report  # type: ignore[attr-defined]
+                delattr(error, _ORDER)
 
 
 def _attach(error: BaseException, report: CallReport) -> None:
@@ -112,7 +125,8 @@ def _attach(error: BaseException, report: CallReport) -> None:
     with suppress(Exception):  # there are exceptions that let nothing be written to them
         inner = getattr(error, "report", None)
         if inner is None or (isinstance(inner, CallReport) and report.exhausted):
-            error.report, error._resilient_order = report, next(_order)  # type: ignore[attr-defined]
+            error.report = report  # type: ignore[attr-defined]
+            setattr(error, _ORDER, next(_order))
         if len(report.attempts) > 1 or report.flags:
             _add_note(error, report)
 
@@ -144,8 +158,12 @@ class _Only:
         return _Only(endpoints[0])
 
     def pick(
-        self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None
-    ) -> Pick | None:
+        self,
+        now: float,
+        rng: Random,  # noqa: ARG002
+        tried: Sequence[EndpointStats] = (),  # noqa: ARG002
+        key: bytes | None = None,  # noqa: ARG002
+    ) -> Pick:
         assert self.stats is not None
         return Pick(self.stats, now)
 
@@ -154,9 +172,10 @@ _sites: weakref.WeakSet[Site] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """What was in flight is the parent's."""
+    """What was in flight is the parent's, and so is the control thread."""
+    process_control().forget()
     for site in list(_sites):
-        site.bound.reset_in_flight()
+        site.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -144,7 +144,7 @@ def choice(options: Callable[[], Mapping[str, Callable[[], type]]]) -> Part:
     return read
 
 
-def from_python(reader: Reader, path: str, data: Any, base: Any) -> Any:
+def from_python(reader: Reader, path: str, data: Any, _base: Any) -> Any:
     """The part for fields that hold objects of Python: a file can only switch them off."""
     if data is None or not is_plain(data):
         return data
@@ -169,7 +169,7 @@ def is_plain(data: object) -> bool:
 
 
 def seconds(text: str) -> float | str:
-    """"250ms", "1.5s" or "1m30s" (as Envoy and Go write durations) in seconds.
+    """A duration as Envoy and Go write it, "250ms", "1.5s" or "1m30s", in seconds.
 
     Any other text is returned as it is, for the class of the field to refuse.
     """

@@ -59,7 +59,6 @@ def as_config(value: object, current: MeshConfig) -> MeshConfig:
     return read(value)
 
 
-
 def read(data: object) -> MeshConfig:
     """A MeshConfig from plain data; raises ConfigError with one line for each fault."""
     reader = Reader(_PARTS)
@@ -126,7 +125,7 @@ class _Policies:
         for name, entry in entries.items():
             self._named[name] = self._build(reader, join("policies", name), entry)
 
-    def read(self, reader: Reader, path: str, data: Any, base: Any) -> Any:
+    def read(self, reader: Reader, path: str, data: Any, _base: Any) -> Any:
         """The part that reads a policy: its name, or its fields; None for None."""
         if data is None:
             return None

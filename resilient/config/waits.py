@@ -22,7 +22,7 @@ WAITS: Mapping[str, Callable[..., Any]] = {
 """A number of seconds is a fixed wait, and needs no name."""
 
 
-def read_wait(reader: Reader, path: str, data: Any, base: Any) -> Any:
+def read_wait(reader: Reader, path: str, data: Any, _base: Any) -> Any:
     """The part that reads `Retry.wait`: seconds, or a wait with its settings."""
     if isinstance(data, str) and data not in WAITS:
         data = seconds(data)

@@ -149,6 +149,10 @@ class Bound:
         assert self.picker is not None
         return self.picker.pick(now, self.rng, tried, key)
 
+    def has_other(self, stats: EndpointStats) -> bool:
+        """True if an endpoint other than this one is in use."""
+        return any(other is not stats and other.ejected_until is None for other in self.members)
+
     def feedback(self, send: Send, outcome: Outcome, now: float) -> None:
         """Hand the result of an attempt to everything that learns from results; once for each.
 

@@ -100,6 +100,7 @@ class Call:
         "idempotent",
         "is_open",
         "key",
+        "latest",
         "limit",
         "live",
         "number",
@@ -131,6 +132,8 @@ class Call:
         self.outer_attempt = outer_attempt
         self.report = CallReport(bound.name)
         self.held: Held | None = None
+        self.latest: Any = None
+        """The latest response that came in."""
         self.number = 0
         self.started = 0.0
         self.stopped_at: float | None = None
@@ -203,6 +206,7 @@ class Call:
 
     def learn(self, send: Send, response: Any, error: Exception | None, now: float) -> Outcome:
         """Classify a result and hand it to everything that learns from results."""
+        self.latest = response
         outcome = self.bound.classifier.classify(response, error)
         outcome.seconds = now - send.started
         if outcome.reason == "timeout" and self.is_late(now) and not self.bound.had_its_time(outcome.seconds):
@@ -235,13 +239,15 @@ class Call:
     def let_go(self, send: Send) -> None:
         """An attempt is finished: it is not in flight any more."""
         send.pick.release()
-        self.live = tuple(other for other in self.live if other is not send)
+        self.live = () if len(self.live) == 1 else tuple(other for other in self.live if other is not send)
 
     def end(self, send: Send, outcome: Outcome) -> Outcome:
         """The outcome of the call; what an open body still occupies becomes `held`."""
         if self.is_open is not None and outcome.response is not None and self.is_open(outcome.response):
             self.held = Held(self.bound, send.pick, self.limit)
             self.live, self.limit = (), None
+        else:
+            self.let_go(send)
         return outcome
 
     def refuse(self, reason: str, error: BaseException | None = None, kind: Kind = Kind.REFUSED) -> Outcome:
@@ -257,6 +263,10 @@ class Call:
             self.limit.release()
             self.limit = None
 
+    def left_open(self) -> Any:
+        """The response that a driver has to close when it is cut off; None if there is none."""
+        is_open = self.latest is not None and self.is_open is not None and self.is_open(self.latest)
+        return self.latest if is_open else None
 
     def give_up(self, send: Send, reason: str, now: float) -> None:
         """End an attempt under way as no evidence; nothing happens if it had ended."""

@@ -24,7 +24,7 @@ def race(call: Call, first: Send, patience: float) -> Race:
     running = [first]
     ended, error, now = yield Wait(patience)
     if ended is None:
-        rival = _rival(call, now)
+        rival = _rival(call, first, now)
         if rival is not None:
             running.append(rival)
             yield Start(rival)
@@ -46,9 +46,9 @@ def race(call: Call, first: Send, patience: float) -> Race:
             yield Discard(response)
 
 
-def _rival(call: Call, now: float) -> Send | None:
+def _rival(call: Call, first: Send, now: float) -> Send | None:
     """The second attempt; None if it is not allowed, or there is no other endpoint."""
-    if len(call.bound.members) < 2 or not call.afford_hedge(now):
+    if not call.bound.has_other(first.pick.stats) or not call.afford_hedge(now):
         return None
     rival = call.attempt(now, call.number + 2)
     if isinstance(rival, Outcome):

@@ -6,7 +6,7 @@ literature calls it a bulkhead.
 
 from __future__ import annotations
 
-from _thread import allocate_lock  # arithmetic on two fields; nothing waits inside it
+from _thread import RLock  # re-entrant: a response that is collected gives its place back anywhere
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -65,7 +65,7 @@ class LimitState:
         self.queue_timeout = queue_timeout
         self.in_flight = 0
         self._queue: deque[Waiter] = deque()
-        self._lock = allocate_lock()
+        self._lock = RLock()
 
     @property
     def waiting(self) -> int:

@@ -146,8 +146,8 @@ class RetryState:
             return False
         if self.retry.retry is not None:
             return bool(self.retry.retry(state))  # type: ignore[arg-type]
-        if outcome.kind is Kind.SUCCESS:
-            return False
+        if outcome.kind is Kind.SUCCESS or outcome.reason == "overflow":
+            return False  # no connection was free, and the caller said how long to wait for one
         return outcome.status is None or outcome.status in self.retry.statuses
 
     def _unsafe(self, call: Call, outcome: Outcome) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from typing import Any, Protocol, Self
 
-from resilient.balance.endpoint import Endpoint
 from resilient.binding import Binding
 from resilient.core.effects import Send
 from resilient.runtime.cap import Cap
+from resilient.runtime.carried import AsyncCarried, Carried
 from resilient.runtime.doubles import Doubles
 from resilient.runtime.wire import AsyncWire, Wire, WireSettings
 
@@ -16,26 +19,38 @@ SWEEP_INTERVAL = 5.0
 """Seconds between looks for wires that nobody uses any more; done while a request passes."""
 
 
-class Carrier(Protocol):
-    """Carries one attempt of a sync client."""
+class _Carries(Protocol):
+    @property
+    def dials(self) -> bool:
+        """True if it connects to any endpoint that is picked, so that hosts are to be resolved."""
 
     @property
-    def dials(self) -> bool: ...
+    def follows_picks(self) -> bool:
+        """True if a request to a service goes to the endpoint that was picked."""
+
+
+class Carrier(_Carries, Protocol):
+    """Carries the attempts of a sync client; a context manager as the transports are."""
 
     def send(self, request: Any, effect: Send) -> Any: ...
 
     def close(self) -> None: ...
 
+    def __enter__(self) -> Self: ...
 
-class AsyncCarrier(Protocol):
-    """Carries one attempt of an async client."""
+    def __exit__(self, *exc_info: Any) -> None: ...
 
-    @property
-    def dials(self) -> bool: ...
+
+class AsyncCarrier(_Carries, Protocol):
+    """Carries the attempts of an async client; a context manager as the transports are."""
 
     async def send(self, request: Any, effect: Send) -> Any: ...
 
     async def aclose(self) -> None: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: Any) -> None: ...
 
 
 class Wires:
@@ -47,12 +62,14 @@ class Wires:
         self._cap = Cap(total, binding) if total is not None else None
         self._wires: dict[str, Wire] = {}
         self._next_sweep = time.monotonic() + SWEEP_INTERVAL
-        self._doubles = Doubles(binding)
+        self._doubles = Doubles(binding, settings)
 
     @property
     def dials(self) -> bool:
         """True: we connect, unless a test double stands in for the network."""
         return not self._doubles.active()
+
+    follows_picks = dials
 
     def send(self, request: Any, effect: Send) -> Any:
         """Send on the endpoint's own connections."""
@@ -91,35 +108,45 @@ class Wires:
         wires, self._wires = self._wires, {}
         for wire in wires.values():
             wire.close()
+        self._doubles.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
 
 class AsyncWires:
-    """As Wires, for async clients."""
+    """As Wires, for async clients: a pool per endpoint and event loop."""
 
     def __init__(self, settings: WireSettings, binding: Binding, total: int | None = None) -> None:
         self._settings = settings
         self._binding = binding
         self._cap = Cap(total, binding) if total is not None else None
-        self._wires: dict[str, AsyncWire] = {}
-        self._next_sweep = time.monotonic() + SWEEP_INTERVAL
-        self._doubles = Doubles(binding)
+        self._homes: dict[object, _Home] = {}
+        self._doubles = Doubles(binding, settings)
 
     @property
     def dials(self) -> bool:
         """True: we connect, unless a test double stands in for the network."""
         return not self._doubles.active()
 
+    follows_picks = dials
+
     async def send(self, request: Any, effect: Send) -> Any:
         """Send on the endpoint's own connections."""
         if self._doubles.active():
             return await self._doubles.async_transport().handle_async_request(request)
+        loop = _running_loop()
+        home = self._homes.get(loop) or await self._settle(loop)
         now = time.monotonic()
-        if now >= self._next_sweep:
-            await self._sweep(now)
+        if now >= home.next_sweep:
+            await home.sweep(now)
         endpoint = effect.pick.stats.endpoint
-        wire = self._wires.get(endpoint.address)
+        wire = home.wires.get(endpoint.address)
         if wire is None:
-            wire = self._wires[endpoint.address] = AsyncWire(endpoint, self._settings, self._binding)
+            wire = home.wires[endpoint.address] = AsyncWire(endpoint, self._settings, self._binding)
         if self._cap is None:
             return await wire.send(request, resend=effect.resend)
         await self._cap.enter_async(request)
@@ -130,93 +157,75 @@ class AsyncWires:
             raise
         return self._cap.until_closed(response)
 
-    async def _sweep(self, now: float) -> None:
-        self._next_sweep = now + SWEEP_INTERVAL
-        for address, wire in list(self._wires.items()):
-            if wire.unused(now):
-                self._wires.pop(address, None)
-                await wire.aclose()
-
-    def forget(self) -> None:
-        """After a fork: these connections are the parent's."""
-        self._wires = {}
+    async def _settle(self, loop: object) -> _Home:
+        for other in list(self._homes):
+            if isinstance(other, asyncio.AbstractEventLoop) and other.is_closed():
+                self._homes.pop(other, None)
+        home = self._homes[loop] = _Home()
+        await home.open(lambda: self._homes.pop(loop, None))
+        return home
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        wires, self._wires = self._wires, {}
-        for wire in wires.values():
-            await wire.aclose()
+        """Close all connections of this event loop; those of others end with their loops."""
+        home = self._homes.pop(_running_loop(), None)
+        if home is not None:
+            await home.close()
+        await self._doubles.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
 
-class Carried:
-    """A transport of the user's that carries each attempt of a sync client.
+class _Home:
+    """The wires of one event loop. They end with it: nobody else could use or close them.
 
-    One that stays in memory (MockTransport, WSGITransport) sees the logical URL. One that
-    dials by the URL gets the address of the endpoint in it, the logical name staying in the
-    Host header and in the TLS handshake. Where the endpoint is not of our choosing (a host
-    that is not configured, or a proxy before it) nothing is changed.
+    What tells of the end is an asynchronous generator: asyncio and trio close those that are
+    left when a loop ends, while it can still be waited.
     """
 
-    dials = False
+    def __init__(self) -> None:
+        self.wires: dict[str, AsyncWire] = {}
+        self.next_sweep = time.monotonic() + SWEEP_INTERVAL
+        self._life: AsyncGenerator[None] | None = None
 
-    def __init__(self, transport: Any, binding: Binding, *, through_proxy: bool = False) -> None:
-        self.transport = transport
-        self._addresser = Addresser(transport, binding, through_proxy)
+    async def open(self, forget: Callable[[], object]) -> None:
+        """Begin to live in the running loop; `forget` is called at its end."""
+        self._life = self._live(forget)
+        await anext(self._life)
 
-    def send(self, request: Any, effect: Send) -> Any:
-        """Send through the transport."""
-        return self.transport.handle_request(self._addresser.addressed(request, effect))
+    async def _live(self, forget: Callable[[], object]) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            forget()
+            wires, self.wires = self.wires, {}
+            for wire in wires.values():
+                await wire.aclose()
 
-    def close(self) -> None:
-        """Close the transport."""
-        self.transport.close()
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._life is not None:
+            await self._life.aclose()
 
-
-class AsyncCarried:
-    """As Carried, for async clients."""
-
-    dials = False
-
-    def __init__(self, transport: Any, binding: Binding, *, through_proxy: bool = False) -> None:
-        self.transport = transport
-        self._addresser = Addresser(transport, binding, through_proxy)
-
-    async def send(self, request: Any, effect: Send) -> Any:
-        """Send through the transport."""
-        return await self.transport.handle_async_request(self._addresser.addressed(request, effect))
-
-    async def aclose(self) -> None:
-        """Close the transport."""
-        await self.transport.aclose()
-
-
-class Addresser:
-    """Tells a transport of the user's which endpoint was picked."""
-
-    def __init__(self, transport: Any, binding: Binding, through_proxy: bool) -> None:
-        self._binding = binding
-        self._rewrites = not through_proxy and not isinstance(transport, binding.in_memory)
-
-    def addressed(self, request: Any, effect: Send) -> Any:
-        """The request, for the picked endpoint."""
-        endpoint = effect.pick.stats.endpoint
-        url = request.url
-        if endpoint.host == url.host:
-            return request
-        extensions = {**request.extensions, "resilient.endpoint": endpoint.address}
-        if self._rewrites:
-            if url.scheme in ("https", "wss"):
-                extensions.setdefault("sni_hostname", url.host)
-            url = _at(url, endpoint)
-        return self._binding.Request(
-            request.method, url, headers=request.headers, stream=request.stream, extensions=extensions
-        )
+    async def sweep(self, now: float) -> None:
+        """Close the wires that nobody uses any more."""
+        self.next_sweep = now + SWEEP_INTERVAL
+        for address, wire in list(self.wires.items()):
+            if wire.unused(now):
+                self.wires.pop(address, None)
+                await wire.aclose()
 
 
-def _at(url: Any, endpoint: Endpoint) -> Any:
-    if endpoint.is_unix:
-        return url
-    return url.copy_with(host=endpoint.host, port=endpoint.port)
+def _running_loop() -> object:
+    """What tells event loops apart."""
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    import trio
+
+    return trio.lowlevel.current_trio_token()
 
 
 def carrier(

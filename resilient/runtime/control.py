@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from random import Random
 from typing import Protocol
 
@@ -199,6 +200,12 @@ class Control:
         """After a fork: the thread lives on in the parent only, so begin anew when needed."""
         self._thread = self._loop = None
         self._lock = threading.Lock()
+
+
+@cache
+def process_control() -> Control:
+    """The control of what belongs to no mesh: the breakers of decorated functions."""
+    return Control()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

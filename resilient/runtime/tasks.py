@@ -50,6 +50,7 @@ class TaskDriver:
             return outcome
         except BaseException:
             call.stopped_at = clock()
+            await _close_quietly(call.left_open())
             raise
         finally:
             steps.close()
@@ -83,17 +84,19 @@ class TaskDriver:
 
     async def _race(self, steps: Journey, effect: Effect, attempt: Attempt) -> Outcome:
         """The rest of a journey that hedges: its attempts run in tasks of their own."""
+        runners = _Runners(attempt)
         async with anyio.create_task_group() as group:
-            runners = _Runners(group, attempt)
+            runners.group = group
             try:
-                outcome = await self._run_race(steps, effect, runners)
+                result = await self._run_race(steps, effect, runners)
             finally:
                 # Also when cancelled: what has ended meanwhile is closed, the rest stopped.
-                group.cancel_scope.cancel()
-                await runners.close_ended()
-        return outcome
+                await runners.abandon_all()
+        if isinstance(result, Exception):
+            raise result  # here, or the group would wrap it
+        return result
 
-    async def _run_race(self, steps: Journey, effect: Effect, runners: _Runners) -> Outcome:
+    async def _run_race(self, steps: Journey, effect: Effect, runners: _Runners) -> Outcome | Exception:
         try:
             while True:
                 if isinstance(effect, (Start, Wait, Stop)):
@@ -108,16 +111,19 @@ class TaskDriver:
         except StopIteration as stop:
             outcome: Outcome = stop.value
             return outcome
+        except Exception as error:
+            return error
 
 
 class _Runners:
-    """Attempts in tasks of one group."""
+    """Attempts in tasks of one group. One that was given up closes what it still brings."""
 
-    def __init__(self, group: TaskGroup, attempt: Attempt) -> None:
-        self._group = group
+    group: TaskGroup
+
+    def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
+        self._running: dict[Send, anyio.CancelScope] = {}
         self._ended: deque[tuple[Send, Any, Exception | None]] = deque()
-        self._scopes: dict[Send, anyio.CancelScope] = {}
         self._news = anyio.Event()
 
     async def perform(self, effect: Effect) -> tuple[Any, Exception | None]:
@@ -132,22 +138,25 @@ class _Runners:
 
     def start(self, send: Send) -> None:
         """Begin an attempt."""
-        self._scopes[send] = anyio.CancelScope()
-        self._group.start_soon(self._run, send)
+        self._running[send] = anyio.CancelScope()
+        self.group.start_soon(self._run, send, self._running[send])
 
-    async def _run(self, send: Send) -> None:
+    async def _run(self, send: Send, scope: anyio.CancelScope) -> None:
         response: Any = None
         failure: Exception | None = None
-        with self._scopes[send]:
+        with scope:
             try:
                 response = await self._attempt(send)
             except Exception as error:
                 failure = error
-            self._ended.append((send, response, failure))
-            self._news.set()
+            if self._running.pop(send, None) is not None:
+                self._ended.append((send, response, failure))
+                self._news.set()
+            else:
+                await _close_quietly(response)
 
     async def wait(self, timeout: float | None) -> tuple[Any, Exception | None]:
-        """The next attempt to end."""
+        """The next attempt to end; None if none does in time."""
         with anyio.move_on_after(timeout):
             while not self._ended:
                 self._news = anyio.Event()
@@ -155,30 +164,31 @@ class _Runners:
         if not self._ended:
             return None, None
         send, response, error = self._ended.popleft()
-        self._scopes.pop(send, None)
         return (send, response), error
 
     async def _stop(self, send: Send) -> None:
-        scope = self._scopes.pop(send, None)
+        scope = self._running.pop(send, None)
         if scope is not None:
             scope.cancel()
-        ended = [entry for entry in self._ended if entry[0] is send]
-        for entry in ended:
+        for entry in [entry for entry in self._ended if entry[0] is send]:
             self._ended.remove(entry)
-            if entry[1] is not None:
-                await _close_quietly(entry[1])
+            await _close_quietly(entry[1])
 
-    async def close_ended(self) -> None:
-        """Close what ended and that nobody asked for."""
-        with anyio.CancelScope(shield=True):
-            while self._ended:
-                _, response, _ = self._ended.popleft()
-                if response is not None:
-                    await _close_quietly(response)
+    async def abandon_all(self) -> None:
+        """Nobody waits any more."""
+        self._running.clear()
+        self.group.cancel_scope.cancel()
+        while self._ended:
+            _, response, _ = self._ended.popleft()
+            await _close_quietly(response)
 
 
 async def _close_quietly(response: Any) -> None:
-    try:
-        await response.aclose()
-    except Exception:  # noqa: S110 - nobody reads it; its connection is closed with it
-        pass
+    """Close it, also while cancelled."""
+    if response is None:
+        return
+    with anyio.CancelScope(shield=True):
+        try:
+            await response.aclose()
+        except Exception:  # noqa: S110 - nobody reads it; its connection is closed with it
+            pass

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
@@ -12,18 +12,27 @@ from typing import Any
 from resilient.core.call import Call, Journey, journey
 from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep, Start, Stop, Wait
 from resilient.core.outcome import Outcome
-from resilient.runtime.waiting import ThreadWaiter, wait_in_thread
+from resilient.runtime.waiting import ThreadWaiter, WaitInThread, wait_in_thread
 
 Clock = Callable[[], float]
 Attempt = Callable[[Send], Any]
 
 
 class ThreadDriver:
-    """Runs journeys in the calling thread. `clock` and `sleep` are arguments for tests."""
+    """Runs journeys in the calling thread.
 
-    def __init__(self, clock: Clock = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+    `sleep` and `wait` are the clock's own if it has them, as `testing.VirtualClock` does.
+    """
+
+    def __init__(
+        self,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], None] | None = None,
+        wait: WaitInThread | None = None,
+    ) -> None:
         self.clock = clock
-        self.sleep = sleep
+        self.sleep: Callable[[float], None] = sleep or getattr(clock, "sleep", time.sleep)
+        self.wait: WaitInThread = wait or getattr(clock, "wait", ThreadWaiter.wait)
 
     def drive(self, call: Call, attempt: Attempt) -> Outcome:
         """Run a call to its end; `attempt` makes one attempt and returns the response."""
@@ -47,6 +56,7 @@ class ThreadDriver:
             return outcome
         except BaseException:
             call.stopped_at = clock()
+            _close_quietly(call.left_open())
             raise
         finally:
             steps.close()
@@ -59,7 +69,7 @@ class ThreadDriver:
         elif isinstance(effect, Discard):
             _close_quietly(effect.response)
         elif isinstance(effect, Admit):
-            value = wait_in_thread(effect.limit, ThreadWaiter(), effect.timeout)
+            value = wait_in_thread(effect.limit, ThreadWaiter(), effect.timeout, self.wait)
         elif isinstance(effect, Resolve):
             error = self._resolve(effect)
         else:
@@ -73,14 +83,14 @@ class ThreadDriver:
         waiter = ThreadWaiter()
         watch.subscribe(waiter)
         try:
-            waiter.wait(effect.timeout)
+            self.wait(waiter, effect.timeout)
         finally:
             watch.unsubscribe(waiter)
         return effect.bound.failure
 
     def _race(self, steps: Journey, effect: Effect, attempt: Attempt) -> Outcome:
         """The rest of a journey that hedges: its attempts run in threads of their own."""
-        runners = _Runners(attempt)
+        runners = _Runners(attempt, self.wait)
         try:
             while True:
                 if isinstance(effect, (Start, Wait, Stop)):
@@ -105,10 +115,12 @@ class _Runners:
     A thread cannot be cancelled: it ends by the timeouts of its own attempt.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, wait: WaitInThread) -> None:
         self._attempt = attempt
-        self._ended: queue.SimpleQueue[tuple[Send, Any, Exception | None]] = queue.SimpleQueue()
+        self._wait = wait
         self._running: set[Send] = set()
+        self._ended: deque[tuple[Send, Any, Exception | None]] = deque()
+        self._waiter = ThreadWaiter()
         self._lock = threading.Lock()
 
     def perform(self, effect: Effect) -> tuple[Any, Exception | None]:
@@ -136,44 +148,47 @@ class _Runners:
         with self._lock:
             wanted = send in self._running
             if wanted:
-                self._ended.put((send, response, failure))
-        if not wanted and response is not None:
+                self._running.remove(send)
+                self._ended.append((send, response, failure))
+                self._waiter.wake()
+        if not wanted:
             _close_quietly(response)
 
     def wait(self, timeout: float | None) -> tuple[Any, Exception | None]:
-        """The next attempt to end."""
-        try:
-            send, response, error = self._ended.get(timeout=timeout)
-        except queue.Empty:
-            return None, None
-        self._running.discard(send)
+        """The next attempt to end; None if none does in time."""
+        with self._lock:
+            if not self._ended:
+                self._waiter = ThreadWaiter()
+        if not self._ended:
+            self._wait(self._waiter, timeout)
+        with self._lock:
+            if not self._ended:
+                return None, None
+            send, response, error = self._ended.popleft()
         return (send, response), error
 
     def _stop(self, send: Send) -> None:
         with self._lock:
             self._running.discard(send)
-        self._close_ended()
+            given_up = [entry for entry in self._ended if entry[0] is send]
+            for entry in given_up:
+                self._ended.remove(entry)
+        for _, response, _ in given_up:
+            _close_quietly(response)
 
     def abandon_all(self) -> None:
         """Nobody waits any more."""
         with self._lock:
             self._running.clear()
-        self._close_ended()
-
-    def _close_ended(self) -> None:
-        """Close what had ended before it was given up."""
-        kept = []
-        while not self._ended.empty():
-            entry = self._ended.get()
-            if entry[0] in self._running:
-                kept.append(entry)
-            elif entry[1] is not None:
-                _close_quietly(entry[1])
-        for entry in kept:
-            self._ended.put(entry)
+            given_up = list(self._ended)
+            self._ended.clear()
+        for _, response, _ in given_up:
+            _close_quietly(response)
 
 
 def _close_quietly(response: Any) -> None:
+    if response is None:
+        return
     try:
         response.close()
     except Exception:  # noqa: S110 - nobody reads it; its connection is closed with it

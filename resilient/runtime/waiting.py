@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from _thread import allocate_lock
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 
@@ -12,21 +14,30 @@ from resilient.policy.limit import LimitState
 
 
 class ThreadWaiter:
-    """A thread that waits."""
+    """A thread that waits.
 
-    __slots__ = ("_event",)
+    A bare lock, and not a threading.Event: a response that is collected gives its place to
+    the next in a queue, at any moment of any thread, also of one that is just inside the
+    lock of the very Event.
+    """
+
+    __slots__ = ("_lock", "woken")
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self.woken = False
+        self._lock = allocate_lock()
+        self._lock.acquire()
 
     def wake(self) -> bool:
         """End the wait; from any thread."""
-        self._event.set()
+        self.woken = True
+        with suppress(RuntimeError):  # it was woken before
+            self._lock.release()
         return True
 
     def wait(self, timeout: float | None) -> bool:
         """True once woken, False after `timeout` seconds."""
-        return self._event.wait(timeout)
+        return self.woken or self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
 
 class TaskWaiter:
@@ -63,13 +74,18 @@ def _call_soon_threadsafe() -> Callable[[Callable[[], None]], object]:
         return trio.lowlevel.current_trio_token().run_sync_soon
 
 
-def wait_in_thread(limit: LimitState, waiter: ThreadWaiter, timeout: float | None) -> bool:
+WaitInThread = Callable[[ThreadWaiter, float | None], bool]
+
+
+def wait_in_thread(
+    limit: LimitState, waiter: ThreadWaiter, timeout: float | None, wait: WaitInThread = ThreadWaiter.wait
+) -> bool:
     """Queue for a place under a limit; True if the place is ours."""
     place = limit.enqueue(waiter)
     if place is not None:
         return place
     try:
-        admitted = waiter.wait(timeout)
+        admitted = wait(waiter, timeout)
     except BaseException:
         # KeyboardInterrupt: a place that was given meanwhile goes to the next.
         if not limit.abandon(waiter):

@@ -6,57 +6,139 @@ Pure code takes `now` as an argument and needs none of this. A Mesh takes `clock
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import selectors
 import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from resilient.runtime.waiting import ThreadWaiter
 
 _REAL_WAIT = 10.0  # seconds; a virtual loop that only a thread can wake waits in real time
+_POLL = 0.0005  # seconds between looks at threads that have yet to begin to wait, or to end
+_PATIENCE = 10.0  # seconds of real time in which threads have to come to rest
 
 
 class VirtualClock:
-    """Time that moves only when told to, for plain threads.
+    """Time that passes only while somebody waits for it, and then at once.
 
-    Call it for the time. `sleep` moves it on at once: right for one thread. With several,
-    make it with `manual=True`: a sleeper then waits until another thread has called
-    `advance` far enough, and sleepers wake in the order of their times.
+    Call it for the time; `Mesh(clock=...)` takes it. A mesh then pauses and waits by it too,
+    so that a `transport` which calls `sleep` makes attempts slow without taking time.
+
+    With one thread `sleep` moves it on. Where several threads play together (a hedge is a
+    thread), let `run` begin them.
     """
 
-    def __init__(self, now: float = 0.0, *, manual: bool = False) -> None:
+    def __init__(self, now: float = 0.0) -> None:
         self._now = now
-        self._manual = manual
-        self._sleepers: list[tuple[float, int, threading.Event]] = []
-        self._order = itertools.count()
+        self._sleepers: list[_Sleeper] = []
         self._changed = threading.Condition()
+        self._order = itertools.count()
+        self._runs = 0
 
     def __call__(self) -> float:
         return self._now
 
+    def advance(self, seconds: float) -> None:
+        """Move the time on; within `run` time moves by itself."""
+        self._now += seconds
+
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
-        if not self._manual:
-            self._now += max(0.0, seconds)
-            return
-        woken = threading.Event()
+        self.wait(ThreadWaiter(), max(0.0, seconds))
+
+    def wait(self, waiter: ThreadWaiter, timeout: float | None) -> bool:
+        """Wait until somebody wakes `waiter`; False if `timeout` seconds pass before."""
+        if waiter.woken:
+            return True
+        if not self._runs:
+            if timeout is None:
+                return waiter.wait(None)
+            self._now += timeout
+            return waiter.woken
+        sleeper = _Sleeper(waiter, None if timeout is None else self._now + timeout, next(self._order))
         with self._changed:
-            heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), woken))
+            self._sleepers.append(sleeper)
             self._changed.notify_all()
-        woken.wait()
+        try:
+            waiter.wait(None)
+        finally:
+            with self._changed:
+                self._sleepers.remove(sleeper)
+        return not sleeper.expired
 
-    def advance(self, seconds: float) -> None:
-        """Move the time on, waking those whose time has come, the earliest first."""
-        with self._changed:
-            end = self._now + seconds
-            while self._sleepers and self._sleepers[0][0] <= end:
-                self._now, _, woken = heapq.heappop(self._sleepers)
-                woken.set()
-            self._now = end
+    def run(self, *functions: Callable[[], Any]) -> list[Any]:
+        """Call each function in a thread of its own; what they return, in their order.
 
-    def wait_for_sleepers(self, count: int, timeout: float = 5.0) -> None:
-        """Wait, in real time, until `count` threads sleep; raises TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._sleepers) >= count, timeout):
-                raise TimeoutError(f"{len(self._sleepers)} of {count} threads sleep after {timeout} s")
+        Whenever all these threads, and all that they have started, wait by this clock, time
+        moves on to the moment at which the first of them goes on. Returns once all of them
+        have ended; raises what the first function that raised did. Threads that wait for each
+        other in another way stop the time: RuntimeError says so after 10 s of real time.
+        """
+        before = set(threading.enumerate())
+        runs = [_Run(function) for function in functions]
+        self._runs += 1
+        try:
+            for run in runs:
+                run.start()
+            self._let_pass(lambda: [thread for thread in threading.enumerate() if thread not in before])
+        finally:
+            self._runs -= 1
+        return [run.result() for run in runs]
+
+    def _let_pass(self, running: Callable[[], Sequence[threading.Thread]]) -> None:
+        give_up = time.monotonic() + _PATIENCE
+        while threads := running():
+            with self._changed:
+                asleep = [sleeper for sleeper in self._sleepers if not sleeper.waiter.woken]
+                if len(asleep) == len(threads) and self._wake_first(asleep):
+                    give_up = time.monotonic() + _PATIENCE
+                else:
+                    self._changed.wait(_POLL)
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"virtual time stands still: {len(asleep)} of {len(threads)} threads wait by the clock")
+
+    def _wake_first(self, asleep: list[_Sleeper]) -> bool:
+        timed = [(sleeper.end, sleeper.order, sleeper) for sleeper in asleep if sleeper.end is not None]
+        if not timed:
+            return False
+        end, _, first = min(timed)
+        self._now = max(self._now, end)
+        first.expired = True
+        first.waiter.wake()
+        return True
+
+
+class _Sleeper:
+    """A thread that waits by the clock."""
+
+    def __init__(self, waiter: ThreadWaiter, end: float | None, order: int) -> None:
+        self.waiter = waiter
+        self.end = end
+        self.order = order
+        self.expired = False
+
+
+class _Run(threading.Thread):
+    """A function in a thread, and what became of it."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._function = function
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._value = self._function()
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`
+            self._error = error
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -10,8 +10,9 @@ import pytest
 import tenacity
 
 from resilient.callsite import bound_of
-from resilient.core.check import ConfigError
 from resilient.context import deadline, inbound_attempt, remaining
+from resilient.core.check import ConfigError
+from resilient.core.classify import FunctionClassifier
 from resilient.core.outcome import Kind
 from resilient.errors import CircuitOpen, DeadlineExceeded, LimitExceeded
 from resilient.policy.breaker import Breaker
@@ -279,20 +280,22 @@ def test_retries_of_layers_do_not_multiply(world: World) -> None:
     world.run(scenario)
 
 
-def test_layers_together_make_no_more_attempts_than_the_sum_of_their_retries(world: World) -> None:
-    """The inner layer does not exhaust itself: each of its calls ends in an error that it does not retry."""
-    fatal = Retry(attempts=3, wait=0, budget=None, retry=tenacity.retry_if_exception_type(ConnectionError))
+def test_an_inner_layer_makes_as_many_fewer_attempts_as_the_outer_one_has_made(world: World) -> None:
+    """Where nothing is exhausted: two calls of the inner layer end in an error that it does not retry."""
+    picky = Retry(attempts=3, wait=0, budget=None, retry=tenacity.retry_if_exception_type(ConnectionError))
 
     async def scenario() -> None:
-        script = Script(world, ConnectionError(), ConnectionError(), KeyError(), ConnectionError(), KeyError(), "never")
-        inner = world.under(Policy(retry=fatal), script)
-        outer = world.under(THRICE, calling(world, inner))
-        with pytest.raises(KeyError):
-            # 3 attempts inside the first of the outer, 2 inside its second, 1 inside its third;
-            # that one fails as well, and it is the last.
-            script._steps[-1] = KeyError()
+        script = Script(world, KeyError(), KeyError(), ConnectionError())
+        outer = world.under(THRICE, calling(world, world.under(Policy(retry=picky), script)))
+        with pytest.raises(ConnectionError):
             await world.call(outer)
-        assert script.calls == 6
+        assert script.calls == 1 + 1 + 1
+
+        script = Script(world, KeyError(), ConnectionError())
+        outer = world.under(THRICE, calling(world, world.under(Policy(retry=picky), script)))
+        with pytest.raises(ConnectionError):
+            await world.call(outer)
+        assert script.calls == 1 + 2 + 1
 
     world.run(scenario)
 
@@ -399,10 +402,26 @@ def test_the_limit_refuses_what_is_too_much(world: World) -> None:
 def test_a_fallback_stands_in_for_failures_and_refusals(world: World) -> None:
     async def scenario() -> None:
         breaker = Breaker(failure_ratio=None, consecutive_failures=1)
-        for fallback, expected in ((None, None), ("unknown", "unknown"), (lambda order, *, note: (order, note), (7, "n"))):
+        pairs = [(None, None), ("unknown", "unknown"), (lambda order, *, note: (order, note), (7, "n"))]
+        for fallback, expected in pairs:
             function = world.under(ONCE.replace(breaker=breaker, fallback=fallback), Script(world, ConnectionError))
             assert await world.call(function, 7, note="n") == expected  # failed
             assert await world.call(function, 7, note="n") == expected  # refused
+
+    world.run(scenario)
+
+
+def test_an_ignored_error_is_raised_at_once_and_counts_nowhere(world: World) -> None:
+    breaker = Breaker(failure_ratio=None, consecutive_failures=1)
+    policy = THRICE.replace(classifier=FunctionClassifier(ignore=(KeyError,)), breaker=breaker, fallback="unused")
+
+    async def scenario() -> None:
+        script = Script(world, KeyError)
+        function = world.under(policy, script)
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                await world.call(function)
+        assert script.calls == 2
 
     world.run(scenario)
 

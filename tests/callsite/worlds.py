@@ -136,7 +136,7 @@ class _Plain:
     async def __aenter__(self) -> Any:
         return self._blocks.__enter__()
 
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._blocks.__exit__(kind, error, traceback)
 
 

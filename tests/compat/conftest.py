@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.compat.library import WORLDS, World
-from tests.compat.origin import Origin
+pytest.register_assert_rewrite("tests.compat.library")
+
+from tests.compat.library import WORLDS, World  # noqa: E402
+from tests.compat.origin import Origin  # noqa: E402
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -32,3 +35,11 @@ def shared_origin() -> Iterator[Origin]:
 def origin(shared_origin: Origin) -> Origin:
     shared_origin.take()
     return shared_origin
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port that refuses connections: bound, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])

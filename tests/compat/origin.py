@@ -207,14 +207,6 @@ async def stall_in_body(peer: Peer, seen: Seen) -> None:
 
 
 @habit
-async def deaf(peer: Peer, seen: Seen) -> None:
-    """Asks for more, and does not listen."""
-    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    await answer(peer, b"")
-    await asyncio.sleep(60)
-
-
-@habit
 async def hint(peer: Peer, seen: Seen) -> None:
     await peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
     await answer(peer, b"after the hint")

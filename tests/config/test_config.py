@@ -106,7 +106,9 @@ def test_a_whole_configuration() -> None:
             "services": {
                 "orders": {"resolver": "dns:///orders:8080"},
                 "stock": {"resolver": ["10.0.0.1:80", {"host": "10.0.0.2", "port": 80, "weight": 2}]},
-                "mail": {"resolver": {"dns": {"name": "mail", "port": 80, "min_ttl": "5s", "nameservers": ["10.0.0.53"]}}},
+                "mail": {
+                    "resolver": {"dns": {"name": "mail", "port": 80, "min_ttl": "5s", "nameservers": ["10.0.0.53"]}}
+                },
             },
             "strict": True,
         }
@@ -208,7 +210,7 @@ def test_durations(text: str, expected: float) -> None:
     assert policy_of({"timeout": text}).timeout == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "1 s", "-1s", "1s ", "1x", "1s2", "1e3s", "١s", "p95"])
+@pytest.mark.parametrize("text", ["", "5", "s", "1 s", "-1s", "1s ", "1x", "1s2", "1e3s", "\u0661s", "p95"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     assert seconds(text) == text
     (line,) = faults({"policy": {"timeout": text}})
@@ -306,13 +308,16 @@ def test_a_broken_entry_point_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> Non
     points = [EntryPoint("gone", "no_such_module:X", ""), EntryPoint("odd", "json:dumps", "")]
     points += [EntryPoint("rotating", "resilient.balance.round_robin:RoundRobin", "")]
     monkeypatch.setattr("resilient.config.registry.entry_points", lambda group: points)
-    assert "policy.balancer: the entry point 'no_such_module:X' cannot be loaded" in faults({"policy": {"balancer": "gone"}})[0]
-    assert "'json:dumps' is not valid; expected a dataclass" in faults({"policy": {"balancer": "odd"}})[0]
+    (gone,) = faults({"policy": {"balancer": "gone"}})
+    assert gone.startswith("policy.balancer: the entry point 'no_such_module:X' cannot be loaded")
+    (odd,) = faults({"policy": {"balancer": "odd"}})
+    assert odd == "policy.balancer: entry point: 'json:dumps' is not valid; expected a dataclass"
     assert policy_of({"balancer": "rotating"}) == Policy(balancer=RoundRobin())
 
 
 def test_files_of_each_kind_hold_the_same(tmp_path: Path) -> None:
-    expected = MeshConfig({"orders": Service("dns:///orders:8080", Policy(timeout=0.5))}, Policy(timeout=2.0), strict=True)
+    orders = Service("dns:///orders:8080", Policy(timeout=0.5))
+    expected = MeshConfig({"orders": orders}, Policy(timeout=2.0), strict=True)
     texts = {
         "mesh.yaml": (
             "policy: {timeout: 2.0}\nservices:\n  orders:\n    resolver: dns:///orders:8080\n"
@@ -504,6 +509,8 @@ def test_junk_is_refused_or_read_and_nothing_else(data: object) -> None:
     try:
         config = read(data)
     except ConfigError as error:
-        assert all(": " in line for line in str(error).splitlines())
+        lines = str(error).splitlines()
     else:
+        lines = []
         hash(config)
+    assert [line for line in lines if ": " not in line] == []

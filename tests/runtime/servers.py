@@ -9,6 +9,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Self
 
 import h2.config
 import h2.connection
@@ -102,7 +103,7 @@ class Server:
         """The requests of all connections."""
         return [request for peer in self.peers for request in peer.requests]
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(10)
         return self

@@ -11,10 +11,10 @@ import pytest
 import trustme
 
 from resilient.balance.endpoint import Endpoint
-from resilient.binding import HTTPX, bind
+from resilient.binding import bind
 from resilient.identity.tls import TLS
 from resilient.runtime.wire import WireSettings
-from tests.runtime.servers import Peer, serve, serving
+from tests.runtime.servers import Peer, serving
 from tests.runtime.wires import FLAVOURS, outcome, request, wired
 
 pytestmark = pytest.mark.parametrize("flavour", FLAVOURS)

@@ -19,7 +19,7 @@ from resilient.runtime.wire import AsyncWire, WireSettings
 from tests.runtime.servers import Peer, serving
 from tests.runtime.wires import request
 
-SECONDS = float(os.environ.get("RESILIENT_CHURN_SECONDS", "1.5"))
+SECONDS = float(os.environ.get("RESILIENT_CHURN_SECONDS", "1"))
 PLACES = 10
 
 

@@ -11,7 +11,7 @@ import trustme
 from resilient.identity.tls import TLS
 from resilient.runtime.wire import RESENT, WireSettings, link
 from tests.runtime.servers import H2Peer, Peer, serve, serve_h2, serving
-from tests.runtime.wires import FLAVOURS, outcome, request, wired
+from tests.runtime.wires import FLAVOURS, outcome, request, until, wired
 
 pytestmark = pytest.mark.parametrize("flavour", FLAVOURS)
 PLAIN = WireSettings(http1=False, http2=True)  # prior knowledge, without TLS
@@ -149,8 +149,7 @@ def test_a_post_goes_to_another_connection_when_the_idle_one_is_seen_to_be_close
 
     with serving(one_each) as server, wired(flavour, server.endpoint, PLAIN) as wire:
         wire.send(request())
-        while not wire.wire._pool.connections[0].link.hung_up():
-            pass
+        until(wire.wire._pool.connections[0].link.hung_up)
         assert wire.send(request("POST", content=b"pay"), resend=False).status_code == 200
         assert len(server.requests) == 2
 

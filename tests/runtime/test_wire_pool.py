@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 import pytest
 
+from resilient.balance.endpoint import Endpoint
+from resilient.binding import HTTPX
 from resilient.core.check import ConfigError
 from resilient.runtime.wire import Wire, WireSettings, link
-from resilient.binding import HTTPX
-from resilient.balance.endpoint import Endpoint
+from resilient.runtime.wire.aio import _HIGH_WATER
 from tests.runtime.servers import Peer, serving
-from tests.runtime.wires import FLAVOURS, outcome, request, wired
+from tests.runtime.wires import FLAVOURS, outcome, request, until, wired
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -88,8 +91,7 @@ class TestConnections:
         with serving() as server, wired(flavour, server.endpoint) as wire:
             wire.send(request())
             server.on_loop(lambda: server.peers[0].writer.write(late))
-            while not wire.wire._pool.connections[0].link.hung_up():
-                pass
+            until(wire.wire._pool.connections[0].link.hung_up)
             assert wire.send(request("POST", content=b"x"), resend=False).status_code == 200
             assert len(server.peers) == 2
 
@@ -102,6 +104,20 @@ class TestConnections:
             post = request("POST", content=b"y" * 2_000_000)
             assert len(wire.send(post).content) == 3_000_000
             assert len(server.requests[0]) > 2_000_000
+
+    def test_a_body_that_nobody_reads_waits_at_the_server(self, flavour) -> None:
+        async def large(peer: Peer) -> None:
+            await peer.request()
+            await peer.respond(b"x" * 20_000_000)
+
+        with serving(large) as server, wired(flavour, server.endpoint) as wire:
+            response = wire.open(request())
+            if flavour == "asyncio":
+                stream = wire.wire._pool.connections[0].link._stream
+                until(lambda: stream._size > _HIGH_WATER)
+                time.sleep(0.05)  # more would come now
+                assert stream._size <= 2 * _HIGH_WATER
+            assert len(wire.read(response)) == 20_000_000
 
 
 def test_a_wire_is_unused_when_nothing_is_in_flight_and_its_connections_have_expired() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from resilient.runtime.wire import RESENT
 from resilient.runtime.wire.link import Link
-from tests.runtime.servers import Closed, Peer, serve, serving
+from tests.runtime.servers import Peer, serve, serving
 from tests.runtime.wires import FLAVOURS, outcome, request, wired
 
 pytestmark = pytest.mark.parametrize("flavour", FLAVOURS)
@@ -140,11 +140,12 @@ def test_half_a_response_is_no_race(flavour) -> None:
 
 def test_no_connection_older_than_a_stale_one_is_used_again(flavour) -> None:
     """Four idle connections, all dead in the same way: one race, and then fresh ones."""
+    all_four = asyncio.Barrier(4)
+
     async def four_then_vanish(peer: Peer) -> None:
         await peer.request()
         if peer.number < 4:
-            while len([one for one in server.peers if one.requests]) < 4:
-                await asyncio.sleep(0.001)
+            await all_four.wait()
             await peer.respond()
             await peer.request()
             return

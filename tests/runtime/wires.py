@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,14 @@ def request(method: str = "GET", url: str = URL, *, library: Any = httpx, **kwar
     return library.Request(method, url, **kwargs)
 
 
+def until(condition: Callable[[], bool], patience: float = 5.0) -> None:
+    """Wait for what other threads bring about."""
+    give_up = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < give_up, "it did not happen"
+        time.sleep(0.001)
+
+
 class Blocking:
     """Wire, with each response read to its end."""
 
@@ -38,6 +47,9 @@ class Blocking:
     def open(self, request: Any) -> Any:
         """The response, not read."""
         return self.wire.send(request, resend=True)
+
+    def read(self, response: Any) -> bytes:
+        return response.read()
 
     def close_response(self, response: Any) -> None:
         response.close()
@@ -62,7 +74,7 @@ class Blocking:
 def outcome(action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is the result
         return error
 
 
@@ -84,6 +96,9 @@ class Portal:
 
     def open(self, request: Any) -> Any:
         return self.portal.call(lambda: self.wire.send(request, resend=True))
+
+    def read(self, response: Any) -> bytes:
+        return self.portal.call(response.aread)
 
     def close_response(self, response: Any) -> None:
         self.portal.call(response.aclose)
@@ -107,7 +122,7 @@ class Portal:
         async def one(index: int) -> None:
             try:
                 found[index] = await self._send(requests[index], resend)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is the result
                 found[index] = error
 
         async with anyio.create_task_group() as tasks:

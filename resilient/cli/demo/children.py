@@ -32,7 +32,7 @@ class Child:
     async def open(cls, module: str) -> AsyncIterator[Self]:
         """`python -m module`, with the `resilient` that this process uses, for a while."""
         # -P: files in the directory where the user happens to be must not shadow modules.
-        # A session of its own: Ctrl-C is for the parent, which then closes the pipes.
+        # A session of its own: Ctrl-C is for the parent, which then ends its children.
         argv = (sys.executable, "-P", "-m", module)
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_environment(), start_new_session=True

@@ -12,6 +12,7 @@ _LABEL = 20
 _NARROWEST, _WIDEST = 14, 50
 """Characters of a contender's column."""
 _ROOMY = 24
+"""From this width on, columns use whole sentences."""
 _FULL_BAR = 0.25
 """The share that fills a bar: with ten endpoints, a tenth is the usual one."""
 
@@ -25,10 +26,13 @@ def percent(ratio: float | None, digits: int = 1) -> str:
     """A ratio for people; 100 % and 0 % are said only of all and of nothing."""
     if ratio is None:
         return "-"
-    text = f"{ratio * 100:.{digits}f}"
-    if (ratio < 1 and float(text) == 100) or (ratio > 0 and float(text) == 0):
-        return f"{'>' if ratio > 0.5 else '<'}{100 - 10**-digits if ratio > 0.5 else 10**-digits:.{digits}f} %"
-    return f"{text} %"
+    rounded = round(ratio * 100, digits)
+    smallest = 10**-digits
+    if rounded == 0 < ratio:
+        return f"<{smallest:.{digits}f} %"
+    if rounded == 100 and ratio < 1:
+        return f">{100 - smallest:.{digits}f} %"
+    return f"{rounded:.{digits}f} %"
 
 
 def frame(story: Story, at: float, tallies: Mapping[str, Tally], style: Style, width: int) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import anyio
 import httpcore2
 
 from resilient.runtime.wire import aio
@@ -39,7 +40,7 @@ class AsyncLink(Link, httpcore2.AsyncNetworkBackend):
             inner = await backend.connect_unix_socket(host, timeout, options)
         else:
             inner = await backend.connect_tcp(host, port, timeout, local_address, options)
-        stream = TrioStream(inner, self)
+        stream = CountedStream(inner, self)
         self.connected(stream)
         return stream
 
@@ -59,8 +60,8 @@ def _trio_backend() -> httpcore2.AsyncNetworkBackend:
     return TrioBackend()
 
 
-class TrioStream(httpcore2.AsyncNetworkStream):
-    """httpcore's trio stream, counted."""
+class CountedStream(httpcore2.AsyncNetworkStream):
+    """A stream of httpcore's, counted."""
 
     def __init__(self, inner: httpcore2.AsyncNetworkStream, link: Link) -> None:
         self._inner = inner
@@ -87,8 +88,13 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
         """The same connection, encrypted."""
-        inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
-        stream = TrioStream(inner, self._link)
+        try:
+            inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+        stream = CountedStream(inner, self._link)
         self._link.secured(stream)
         return stream
 

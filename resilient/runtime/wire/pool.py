@@ -89,6 +89,12 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
         except httpcore2.ConnectionNotAvailable:
             request.turned_away()
             raise
+        except BaseException:
+            # httpcore2 2.16 forgets a new HTTP/1.1 connection, and its place in the pool, if
+            # cancellation comes between the connect and the request.
+            if self.link.born is not None and not (self.link.writes or self.link.multiplexed):
+                await self.aclose()
+            raise
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""

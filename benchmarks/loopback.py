@@ -1,0 +1,219 @@
+"""CPU a request takes over real connections on loopback, as a ratio to bare httpx.
+
+    python benchmarks/loopback.py [--rounds 7] [--only httpx,resilient] [--in-flight 1,10] [--delay 0.005]
+
+A server in a process of its own answers after 5 ms, as a service does: what is called in flight
+is so, and the client sleeps between. Each contender has a process of its own,
+which counts its CPU; of a sidecar, the proxy's CPU counts too. They take turns within each
+round, the others asleep; the ratio to bare httpx is taken within the round, and its median
+shown. Each turn begins with requests that do not count, so that connections are open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import proxies, report
+from benchmarks.children import Child, cpu_seconds, orders, reply
+
+Get = Callable[[], Awaitable[Any]]
+IN_FLIGHT = (1, 10, 100, 500)
+THREADS = (1, 100)
+
+
+def httpx_client(url: str) -> Get:
+    import httpx
+
+    client = httpx.AsyncClient(trust_env=False, timeout=120)
+    return lambda: client.get(url)
+
+
+def resilient_client(url: str) -> Get:
+    import resilient
+
+    client = resilient.AsyncClient(trust_env=False, timeout=120)
+    return lambda: client.get(url)
+
+
+def httpx2_client(url: str) -> Get:
+    import httpx2
+
+    client = httpx2.AsyncClient(trust_env=False, timeout=120)
+    return lambda: client.get(url)
+
+
+def httpx_over_aiohttp(url: str) -> Get:
+    import httpx_aiohttp
+
+    client = httpx_aiohttp.HttpxAiohttpClient(trust_env=False, timeout=120)
+    return lambda: client.get(url)
+
+
+def aiohttp_client(url: str) -> Get:
+    import aiohttp
+
+    session = aiohttp.ClientSession()
+
+    async def get() -> bytes:
+        async with session.get(url) as response:
+            return await response.read()
+
+    return get
+
+
+ASYNC: dict[str, Callable[[str], Get]] = {
+    "httpx": httpx_client,
+    "resilient": resilient_client,
+    "httpx2": httpx2_client,
+    "httpx over aiohttp": httpx_over_aiohttp,
+    "aiohttp": aiohttp_client,
+    "httpx, Envoy": httpx_client,
+}
+SYNC = ("httpx", "resilient", "httpx2")
+_NEEDS = {"httpx2": "httpx2", "httpx over aiohttp": "httpx_aiohttp", "aiohttp": "aiohttp", "httpx, Envoy": "envoy"}
+
+
+def sync_client(name: str, url: str) -> Callable[[], Any]:
+    import importlib
+
+    client = importlib.import_module(name).Client(trust_env=False, timeout=120)
+    return lambda: client.get(url)
+
+
+async def spend(get: Get, requests: int, in_flight: int) -> None:
+    todo = iter(range(requests))
+
+    async def worker() -> None:
+        for _ in todo:
+            await get()
+
+    await asyncio.gather(*(worker() for _ in range(in_flight)))
+
+
+def spend_in_threads(get: Callable[[], Any], requests: int, threads: int) -> None:
+    todo, lock = iter(range(requests)), threading.Lock()
+
+    def worker() -> None:
+        while True:
+            with lock:
+                if next(todo, None) is None:
+                    return
+            get()
+
+    workers = [threading.Thread(target=worker) for _ in range(threads)]
+    for thread in workers:
+        thread.start()
+    for thread in workers:
+        thread.join()
+
+
+async def be_async_contender(name: str, url: str) -> None:
+    get = ASYNC[name](url)
+    while order := orders():
+        await spend(get, order["in_flight"], order["in_flight"])
+        wall, cpu = time.perf_counter(), time.process_time()
+        await spend(get, order["requests"], order["in_flight"])
+        reply({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
+
+
+def be_sync_contender(name: str, url: str) -> None:
+    get = sync_client(name, url)
+    while order := orders():
+        spend_in_threads(get, order["in_flight"], order["in_flight"])
+        wall, cpu = time.perf_counter(), time.process_time()
+        spend_in_threads(get, order["requests"], order["in_flight"])
+        reply({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
+
+
+class Contender:
+    """A contender's process, and its proxy's if it has one."""
+
+    def __init__(self, stack: ExitStack, kind: str, name: str, port: int) -> None:
+        self._proxy = stack.enter_context(proxies.envoy([port])) if "Envoy" in name else None
+        url = f"http://127.0.0.1:{self._proxy.port if self._proxy else port}/v1/42"
+        self._child = stack.enter_context(Child("benchmarks.loopback", f"--{kind}", name, url))
+
+    def spend(self, requests: int, in_flight: int) -> float:
+        """Microseconds of CPU for each request."""
+        before = self._proxy_seconds()
+        seconds = self._child.ask({"requests": requests, "in_flight": in_flight})["cpu"]
+        # The proxy's clock runs through the requests that open connections, too.
+        share = requests / (requests + in_flight)
+        return (seconds + (self._proxy_seconds() - before) * share) / requests * 1e6
+
+    def _proxy_seconds(self) -> float:
+        return cpu_seconds(self._proxy.pid) if self._proxy else 0.0
+
+
+def compare(kind: str, names: Sequence[str], concurrency: Sequence[int], rounds: int, delay: str) -> Iterator[list[str]]:
+    """A row for each level of concurrency and contender."""
+    with ExitStack() as stack:
+        server = stack.enter_context(Child("benchmarks.answering", delay))
+        port = server.receive()
+        contenders = {name: Contender(stack, kind, name, port) for name in names}
+        for in_flight in concurrency:
+            requests = max(300, 2 * in_flight)
+            spent: dict[str, list[float]] = {name: [] for name in names}
+            for number in range(rounds if in_flight < 500 else min(rounds, 3)):
+                turn = number % len(names)
+                for name in [*names[turn:], *names[:turn]]:
+                    spent[name].append(contenders[name].spend(requests, in_flight))
+            yield from rows(f"{in_flight} {'in flight' if kind == 'async' else 'threads'}", spent)
+
+
+def rows(label: str, spent: dict[str, list[float]]) -> Iterator[list[str]]:
+    for name, microseconds in spent.items():
+        ratios = [ours / bare for ours, bare in zip(microseconds, spent["httpx"], strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        yield [f"{name}, {label}", f"{min(microseconds):.0f}", f"{statistics.median(ratios):.2f}", spread]
+        print(f"{name}, {label}: {statistics.median(ratios):.2f}", file=sys.stderr)
+
+
+def installed(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name not in _NEEDS or importlib.util.find_spec(_NEEDS[name])]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--only", help="contenders, with commas; bare httpx is always there")
+    options.add_argument("--in-flight", help="levels of concurrency, with commas")
+    options.add_argument("--delay", default="0.005", help="seconds in which the server answers")
+    options.add_argument("--async", nargs=2, help=argparse.SUPPRESS, dest="be_async")
+    options.add_argument("--sync", nargs=2, help=argparse.SUPPRESS, dest="be_sync")
+    chosen = options.parse_args()
+    if chosen.be_async:
+        asyncio.run(be_async_contender(*chosen.be_async))
+    elif chosen.be_sync:
+        be_sync_contender(*chosen.be_sync)
+    else:
+        measure(chosen)
+
+
+def measure(chosen: argparse.Namespace) -> None:
+    only = {"httpx", *chosen.only.split(",")} if chosen.only else None
+    wanted = [int(level) for level in chosen.in_flight.split(",")] if chosen.in_flight else None
+    before = report.machine()
+    found = []
+    for kind, names, levels in (("async", tuple(ASYNC), IN_FLIGHT), ("sync", SYNC, THREADS)):
+        names = [name for name in installed(names) if only is None or name in only]
+        levels = [level for level in levels if wanted is None or level in wanted]
+        found += [[f"{kind}: {row[0]}", *row[1:]] for row in compare(kind, names, levels, chosen.rounds, chosen.delay)]
+    head = ("real connections", "best µs a request", "ratio to httpx", "least to most")
+    report.publish("loopback", "CPU of a request on loopback", before, report.table(head, found))
+
+
+if __name__ == "__main__":
+    main()

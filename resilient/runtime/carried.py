@@ -1,0 +1,85 @@
+"""A transport of the user's as what carries attempts."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from resilient.balance.endpoint import Endpoint
+from resilient.binding import Binding, copied
+from resilient.core.effects import Send
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+"""What our own connections speak, and where it is spoken."""
+
+
+class _Carried:
+    """A transport that carries each attempt.
+
+    One that stays in memory (MockTransport, WSGITransport) sees the logical URL. One that
+    dials by the URL gets the address of the endpoint in it, the logical name staying in the
+    Host header and in the TLS handshake. Where the endpoint is not of our choosing (a host
+    that is not configured, or a proxy before it) nothing is changed.
+    """
+
+    dials = False
+
+    def __init__(self, transport: Any, binding: Binding, *, through_proxy: bool = False) -> None:
+        self.transport = transport
+        self.follows_picks = not through_proxy and not isinstance(transport, binding.in_memory)
+
+    def _addressed(self, request: Any, effect: Send) -> Any:
+        """The request, for the picked endpoint."""
+        endpoint = effect.pick.stats.endpoint
+        url = request.url
+        if _is_at(url, endpoint):
+            return request
+        extensions = {**request.extensions, "resilient.endpoint": endpoint.address}
+        if self.follows_picks and not endpoint.is_unix:
+            if url.scheme in ("https", "wss"):
+                extensions.setdefault("sni_hostname", url.raw_host.decode("ascii"))
+            url = url.copy_with(host=endpoint.host, port=endpoint.port)
+        return copied(request, url=url, extensions=extensions)
+
+
+def _is_at(url: Any, endpoint: Endpoint) -> bool:
+    """True if the URL leads to the endpoint as it is, or has no host that could be replaced."""
+    host = url.raw_host.decode("ascii")
+    return not host or (host, url.port or DEFAULT_PORTS.get(url.scheme, 80)) == (endpoint.host, endpoint.port)
+
+
+class Carried(_Carried):
+    """A transport of the user's, for sync clients."""
+
+    def send(self, request: Any, effect: Send) -> Any:
+        """Send through the transport."""
+        return self.transport.handle_request(self._addressed(request, effect))
+
+    def close(self) -> None:
+        """Close the transport."""
+        self.transport.close()
+
+    def __enter__(self) -> Self:
+        self.transport.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.transport.__exit__(*exc_info)
+
+
+class AsyncCarried(_Carried):
+    """A transport of the user's, for async clients."""
+
+    async def send(self, request: Any, effect: Send) -> Any:
+        """Send through the transport."""
+        return await self.transport.handle_async_request(self._addressed(request, effect))
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self.transport.__aexit__(*exc_info)

@@ -1,0 +1,164 @@
+"""What ours does beyond httpx: a body that is not streamed is read within the attempt."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+import resilient
+from tests.compat.library import World, abandons_generators, failure, told
+from tests.compat.origin import Origin
+from tests.runtime.servers import Peer, Server, serving
+
+QUICK = resilient.Policy(retry=resilient.Retry(wait=0))
+
+
+def twice_truncated() -> Any:
+    """A script that breaks the first two bodies."""
+    count = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal count
+        while True:
+            await peer.request()
+            count += 1
+            if count <= 2:
+                await peer.respond(b"abc", length=10)
+                return
+            await peer.respond(b"whole")
+
+    return script
+
+
+def url(server: Server) -> str:
+    return f"http://{server.endpoint.address}/x"
+
+
+def test_a_truncated_body_is_asked_for_again(world: World) -> None:
+    with serving(twice_truncated()) as server:
+        response = world.ours(policy=QUICK).get(url(server))
+        assert response.content == b"whole"
+        assert [attempt.reason for attempt in response.extensions["resilient"].attempts] == ["reset", "reset", ""]
+
+
+@pytest.mark.parametrize("options", [{"stream": True}, {"method": "POST"}], ids=["streamed", "not idempotent"])
+def test_but_not_what_was_streamed_or_may_not_be_repeated(world: World, options: dict[str, Any]) -> None:
+    with serving(twice_truncated()) as server:
+        face = world.ours(policy=QUICK)
+        with pytest.raises(world.library.RemoteProtocolError) as caught:
+            if "stream" in options:
+                face.stream("GET", url(server))
+            else:
+                face.post(url(server))
+        assert caught.value.request.method == options.get("method", "GET")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["/truncated", "/truncated-chunks"])
+def test_one_that_stays_truncated_ends_as_in_httpx(world: World, origin: Origin, path: str) -> None:
+    assert world.same(lambda face: face.get(origin.url(path))) == ("RemoteProtocolError", f"GET {origin.url(path)}")
+    assert len(origin.take()) == 1 + 3
+
+
+def test_what_is_retried_is_seen_once(world: World) -> None:
+    """Hooks, cookies, history and the log are those of the last attempt."""
+    calls: list[int] = []
+    hooks = {"response": [world.function(lambda response: calls.append(response.status_code))]}
+    with serving(twice_truncated()) as server:
+        given = told(world.ours(policy=QUICK, event_hooks=hooks).get(url(server)))
+    assert calls == [200]
+    assert given["history"] == []
+
+
+def test_the_last_answer_when_retries_run_out(world: World, origin: Origin) -> None:
+    given = world.same(lambda face: told(face.get(origin.url("/status/503"))))
+    assert given["body"] == b"this is 503"
+    assert len(origin.take()) == 1 + 3
+
+
+def test_a_generator_is_sent_again_while_it_fits(world: World) -> None:
+    count = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal count
+        while True:
+            await peer.request()
+            count += 1
+            await peer.respond(status="503 No" if count < 3 else "200 OK")
+
+    with serving(script) as server:
+        face = world.ours(policy=QUICK)
+        assert face.put(url(server), content=world.body([b"one", b"two"])).status_code == 200
+        assert [request.rpartition(b"\r\n\r\n")[0].endswith(b"3\r\none\r\n3\r\ntwo\r\n0") for request in server.requests] == [
+            True,
+            True,
+            True,
+        ]
+
+
+def test_resetting_ends_as_in_httpx(world: World, origin: Origin) -> None:
+    assert world.same(lambda face: face.get(origin.url("/reset")))[0] in ("ReadError", "RemoteProtocolError")
+
+
+def test_nobody_listens(world: World, unused_port: int) -> None:
+    address = f"http://127.0.0.1:{unused_port}/"
+    assert world.same(lambda face: face.get(address)) == ("ConnectError", f"GET {address}")
+    face = world.ours()
+    with pytest.raises(world.library.ConnectError) as caught:
+        face.get(address)
+    assert len(caught.value.report.attempts) == 3
+
+
+def test_an_unknown_host(world: World) -> None:
+    assert world.same(lambda face: face.get("http://nowhere.invalid/"))[0] == "ConnectError"
+
+
+class Nowhere:
+    """A resolver of a service that has no endpoint."""
+
+    def endpoints(self) -> tuple[()]:
+        return ()
+
+    async def watch(self) -> Any:
+        yield ()  # pragma: no cover
+
+
+def test_errors_of_the_mesh_are_errors_of_the_library(world: World, origin: Origin) -> None:
+    cases: dict[type[resilient.MeshError], tuple[str, Any]] = {
+        resilient.NoEndpoint: ("ConnectError", resilient.Mesh({"none": resilient.Service(Nowhere())})),
+        resilient.UnknownService: ("ConnectError", resilient.Mesh(strict=True)),
+        resilient.DeadlineExceeded: ("TimeoutException", resilient.Mesh(policy=resilient.Policy(timeout=0.05, retry=None))),
+    }
+    for error, (name, mesh) in cases.items():
+        with mesh, pytest.raises(error) as caught:
+            host = "none" if error is resilient.NoEndpoint else origin.endpoint.address
+            world.ours(mesh=mesh).get(f"http://{host}/stall")
+        assert isinstance(caught.value, getattr(world.library, name))
+        assert failure(caught.value, world.library)[0] == name
+        assert caught.value.request.url.path == "/stall"
+        assert mesh.status() is not None
+
+
+@abandons_generators
+def test_nothing_stays_in_flight(world: World, origin: Origin) -> None:
+    with resilient.Mesh() as mesh:
+        face = world.ours(mesh=mesh)
+        for path in ("/echo", "/truncated", "/status/503", "/status/204", "/not-zipped"):
+            with suppress(world.library.RequestError):
+                face.get(origin.url(path))
+            with suppress(world.library.RequestError):
+                face.stream("GET", origin.url(path))
+        assert [bound.in_flight for bound in mesh.snapshot.hosts.values()] == [0]
+
+
+def test_a_face_without_a_client_buffers_nothing(world: World, origin: Origin) -> None:
+    transport = world.kind(world.resilient, "MeshTransport")(policy=QUICK)
+    face = world.plain(transport=transport)
+    assert told(face.get(origin.url("/chunked")))["body"] == b"one\ntwo\nthree\nfour"
+    with pytest.raises(world.library.RemoteProtocolError):
+        face.get(origin.url("/truncated"))
+    assert len([seen for seen in origin.take() if seen.path == "/truncated"]) == 1
+
+
