@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -85,7 +86,8 @@ def for_library(error: type[MeshError], binding: Binding) -> type[MeshError]:
     `resilient.httpx2` raises classes that are caught by `except httpx2.HTTPError` and by
     `except resilient.MeshError` alike.
     """
-    return error if binding is HTTPX else _twin(error, binding)
+    twins: Callable[[Any, Binding], type[MeshError]] = _twin
+    return error if binding is HTTPX else twins(error, binding)
 
 
 @cache

@@ -18,6 +18,7 @@ from resilient.runtime.body import RepeatedBody, always_replayable, repeated_bod
 from resilient.runtime.carried import DEFAULT_PORTS
 from resilient.runtime.carrier import AsyncCarrier, Carrier
 from resilient.runtime.streams import streams
+from resilient.runtime.wire import RESENT
 from resilient.telemetry.logs import log_call
 
 OPTIONS = "resilient"
@@ -79,6 +80,7 @@ class Exchanges:
             deadline=deadline,
             idempotent=idempotent,
             is_open=self.is_open,
+            key=None if bound.hash_on is None else bound.hash_on.key(request),
             outer_attempt=1 if surroundings is None else surroundings.attempt,
         )
         sent = request
@@ -142,6 +144,8 @@ class Exchanges:
         log_call(exchange.original, call.report, outcome)
         if response is None:
             self._raise(exchange, outcome)
+        if RESENT in response.extensions:
+            call.report.flags.append("resent")
         response.extensions["resilient"] = call.report
         if call.held is not None:
             response.stream = self.streams.Followed(
@@ -168,6 +172,8 @@ class Exchanges:
             error = self.binding.errors["ReadTimeout"](
                 f"attempt timed out after {report.attempts[-1].seconds:.3f} s", request=exchange.original
             )
+        if getattr(error, "resent", False):
+            exchange.call.report.flags.append("resent")
         error.report = exchange.call.report  # type: ignore[attr-defined]
         return error
 

@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient.balance.endpoint import Endpoint, EndpointStats
+from resilient.balance.hash_key import HashOn
 from resilient.balance.picker import Pick, Picker
 from resilient.core.outcome import Classifier, Kind, Outcome
 from resilient.policy.breaker import Breaker
@@ -48,6 +49,7 @@ class Bound:
         "classifier",
         "endpoints",
         "failure",
+        "hash_on",
         "hedge",
         "limit",
         "members",
@@ -81,6 +83,8 @@ class Bound:
         self.hedge = policy.hedge.bind() if policy.hedge is not None else None
         self.limit = policy.limit.bind() if policy.limit is not None else None
         self.outlier = policy.outlier.bind() if policy.outlier is not None else None
+        self.hash_on: HashOn | None = getattr(policy.balancer, "hash_on", None)
+        """What of a request decides its endpoint, for balancers that hash."""
         self.endpoints: tuple[Endpoint, ...] = ()
         self.members: tuple[EndpointStats, ...] = ()
         """The statistics of `endpoints`, in their order, ejected ones included."""

@@ -62,7 +62,7 @@ class Carried(_Carried):
         self.transport.__enter__()
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.transport.__exit__(*exc_info)
 
 
@@ -81,5 +81,5 @@ class AsyncCarried(_Carried):
         await self.transport.__aenter__()
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.transport.__aexit__(*exc_info)

@@ -31,8 +31,10 @@ class ThreadDriver:
         wait: WaitInThread | None = None,
     ) -> None:
         self.clock = clock
-        self.sleep: Callable[[float], None] = sleep or getattr(clock, "sleep", time.sleep)
-        self.wait: WaitInThread = wait or getattr(clock, "wait", ThreadWaiter.wait)
+        own_sleep: Callable[[float], None] = getattr(clock, "sleep", time.sleep)
+        own_wait: WaitInThread = getattr(clock, "wait", ThreadWaiter.wait)
+        self.sleep = sleep or own_sleep
+        self.wait = wait or own_wait
 
     def drive(self, call: Call, attempt: Attempt) -> Outcome:
         """Run a call to its end; `attempt` makes one attempt and returns the response."""

@@ -89,25 +89,29 @@ class VirtualClock:
 
     def _let_pass(self, running: Callable[[], Sequence[threading.Thread]]) -> None:
         give_up = time.monotonic() + _PATIENCE
-        while threads := running():
+        while running():
             with self._changed:
-                asleep = [sleeper for sleeper in self._sleepers if not sleeper.waiter.woken]
-                if len(asleep) == len(threads) and self._wake_first(asleep):
+                if self._at_rest(running):
                     give_up = time.monotonic() + _PATIENCE
+                    self._wake_first()
                 else:
                     self._changed.wait(_POLL)
             if time.monotonic() > give_up:
-                raise RuntimeError(f"virtual time stands still: {len(asleep)} of {len(threads)} threads wait by the clock")
+                count = len(running())
+                raise RuntimeError(f"virtual time stands still: {len(self._sleepers)} of {count} threads wait by the clock")
 
-    def _wake_first(self, asleep: list[_Sleeper]) -> bool:
-        timed = [(sleeper.end, sleeper.order, sleeper) for sleeper in asleep if sleeper.end is not None]
-        if not timed:
+    def _at_rest(self, running: Callable[[], Sequence[threading.Thread]]) -> bool:
+        """True if every thread waits, and some for a time. The caller holds the lock."""
+        if not any(sleeper.end is not None for sleeper in self._sleepers):
             return False
-        end, _, first = min(timed)
+        # In this order: who could still wake one of them is found running, or has woken it.
+        return len(self._sleepers) == len(running()) and not any(sleeper.waiter.woken for sleeper in self._sleepers)
+
+    def _wake_first(self) -> None:
+        end, _, first = min((sleeper.end, sleeper.order, sleeper) for sleeper in self._sleepers if sleeper.end is not None)
         self._now = max(self._now, end)
         first.expired = True
         first.waiter.wake()
-        return True
 
 
 class _Sleeper:

@@ -61,6 +61,9 @@ class FakeResponse:
         self.status_code = status_code
         self.headers = headers
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 @dataclass
 class FakeEndpoint:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -17,17 +18,22 @@ from resilient.balance.endpoint import Endpoint, parse_endpoint
 from resilient.core.bound import Bound
 from resilient.core.call import Call, Journey, journey
 from resilient.core.classify import HttpClassifier
-from resilient.core.effects import Admit, Discard, Effect, Resolve, Send, Sleep, Start, Stop, Wait
+from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep, Start, Stop, Wait
 from resilient.core.outcome import Outcome
 from resilient.core.report import CallReport
 from resilient.policy.limit import LimitState
 from resilient.policy.policy import Policy
 from resilient.testing.fakes import FakeEndpoint, FakeResponse
 
+_NEVER = float("inf")
+
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One simulated call: when it began, how long it took, how it ended."""
+    """One simulated call: when it began, how long it took, how it ended.
+
+    `reason` is "" for a success, else a word as in `AttemptReport.reason`.
+    """
 
     start: float
     seconds: float
@@ -35,6 +41,7 @@ class CallRecord:
     client: int
     report: CallReport
     cancelled: bool = False
+    reason: str = ""
 
 
 @dataclass
@@ -112,8 +119,9 @@ class Simulation:
         return Endpoint(plain.host, plain.port, weight=fake.weight)
 
     def schedule(self, time: float, action: Callable[[], None]) -> None:
-        """Do something at a time of the simulation."""
-        heapq.heappush(self._events, (time, next(self._order), action))
+        """Do something at a time of the simulation; at infinity it never happens."""
+        if time < _NEVER:
+            heapq.heappush(self._events, (time, next(self._order), action))
 
     def resolve(self, time: float, endpoints: Sequence[FakeEndpoint]) -> None:
         """Discovery reports another set of endpoints at `time`, to all clients."""
@@ -163,9 +171,9 @@ class Simulation:
 
         self.schedule(time, begin)
 
-    def serve(self, address: str) -> tuple[float, FakeResponse | Exception]:
+    def serve(self, send: Send) -> tuple[float, FakeResponse | Exception]:
         """The result of an attempt that begins now, and its time."""
-        return self._by_address[address].serve(self.now, self._rng)
+        return self._by_address[send.pick.stats.address].serve(self.now, self._rng)
 
     @property
     def in_flight(self) -> int:
@@ -184,43 +192,44 @@ class _Running:
         self._steps: Journey = journey(call, simulation.now)
         self._step = 0
         self._ended = False
-        self._queued: tuple[LimitState, _Waiter] | None = None
-        self._finished: list[tuple[Send, FakeResponse | Exception]] = []
-        self._stopped: set[Send] = set()
+        self._leave: Callable[[], None] | None = None
+        self._finished: deque[tuple[Send, Any]] = deque()
+        self._started: set[Send] = set()
         self._waiting = False
 
     def begin(self) -> None:
-        self._resume(lambda: next(self._steps))
+        self._resume(None)
 
     def cancel(self) -> None:
         """The caller gives up, whatever the call is doing."""
         if self._ended:
             return
-        if self._queued is not None:
-            limit, waiter = self._queued
-            if not limit.abandon(waiter):
-                limit.release()
+        if self._leave is not None:
+            self._leave()
+        _close(self._call.left_open())
         self._call.stopped_at = self._sim.now
         self._steps.close()
-        self._end(ok=False, cancelled=True)
+        self._end(ok=False, cancelled=True, reason="cancelled")
 
-    def _resume(self, advance: Callable[[], Effect]) -> None:
+    def _resume(self, reply: Reply | None) -> None:
         self._step += 1
-        self._queued = None
+        self._leave = None
         self._waiting = False
         try:
-            effect = advance()
+            effect = self._steps.send(reply)  # type: ignore[arg-type]
         except StopIteration as stop:
             outcome: Outcome = stop.value
-            self._end(ok=outcome.ok)
+            self._end(ok=outcome.ok, reason=outcome.reason)
             return
         self._perform(effect)
 
-    def _end(self, *, ok: bool, cancelled: bool = False) -> None:
+    def _end(self, *, ok: bool, reason: str, cancelled: bool = False) -> None:
         self._ended = True
+        for _, result in self._finished:
+            _close(result)
         seconds = self._sim.now - self._began
         self._sim.result.calls.append(
-            CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled=cancelled)
+            CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled, reason)
         )
 
     def _reply_at(self, time: float, value: Any = None, error: Exception | None = None) -> None:
@@ -228,52 +237,57 @@ class _Running:
 
         def reply() -> None:
             if not self._ended and self._step == step:
-                self._resume(lambda: self._steps.send((value, error, self._sim.now)))
+                self._resume((value, error, self._sim.now))
+            else:
+                _close(value)
 
         self._sim.schedule(time, reply)
 
     def _perform(self, effect: Effect) -> None:
         now = self._sim.now
         if isinstance(effect, Send):
-            self._send(effect, now)
+            time, result = self._serve(effect, now)
+            self._reply_at(time, *_as_reply(result))
         elif isinstance(effect, Sleep):
             self._reply_at(now + effect.seconds)
         elif isinstance(effect, Admit):
             self._admit(effect, now)
-        elif isinstance(effect, Start):
-            self._start(effect.send, now)
-            self._reply_at(now)
+        elif isinstance(effect, Resolve):
+            self._resolve(effect, now)
         elif isinstance(effect, Wait):
             self._wait(effect, now)
+        else:
+            self._perform_at_once(effect, now)
+
+    def _perform_at_once(self, effect: Effect, now: float) -> None:
+        if isinstance(effect, Start):
+            self._start(effect.send, now)
         elif isinstance(effect, Stop):
-            self._stopped.add(effect.send)
-            self._reply_at(now)
-        elif isinstance(effect, (Discard, Resolve)):
-            self._reply_at(now)
+            self._started.discard(effect.send)
+        elif isinstance(effect, Discard):
+            _close(effect.response)
         else:
             raise TypeError(f"no simulation of {effect!r}")
+        self._reply_at(now)
 
-    def _send(self, effect: Send, now: float) -> None:
-        time, result = self._sim.serve(effect.pick.stats.address)
-        if effect.timeout is not None and time > now + effect.timeout:
-            self._reply_at(now + effect.timeout, error=TimeoutError("timed out"))
-        elif isinstance(result, Exception):
-            if time < float("inf"):
-                self._reply_at(time, error=result)
-        else:
-            self._reply_at(time, result)
+    def _serve(self, send: Send, now: float) -> tuple[float, FakeResponse | Exception]:
+        """The result of an attempt, and its time; infinity if there never is one."""
+        time, result = self._sim.serve(send)
+        if send.timeout is not None and time > now + send.timeout:
+            return now + send.timeout, TimeoutError("timed out")
+        return time, result
 
     def _start(self, send: Send, now: float) -> None:
         """An attempt that runs beside the journey."""
-        time, result = self._sim.serve(send.pick.stats.address)
-        if send.timeout is not None and time > now + send.timeout:
-            time, result = now + send.timeout, TimeoutError("timed out")
-        if time < float("inf"):
-            self._sim.schedule(time, lambda: self._news(send, result))
+        self._started.add(send)
+        time, result = self._serve(send, now)
+        self._sim.schedule(time, lambda: self._news(send, result))
 
     def _news(self, send: Send, result: FakeResponse | Exception) -> None:
-        if self._ended or send in self._stopped:
+        if self._ended or send not in self._started:
+            _close(result)
             return
+        self._started.remove(send)
         self._finished.append((send, result))
         if self._waiting:
             self._deliver()
@@ -286,29 +300,35 @@ class _Running:
             self._reply_at(now + effect.timeout)
 
     def _deliver(self) -> None:
-        self._waiting = False
-        send, result = self._finished.pop(0)
-        if isinstance(result, Exception):
-            self._reply_at(self._sim.now, (send, None), result)
-        else:
-            self._reply_at(self._sim.now, (send, result))
+        send, result = self._finished.popleft()
+        response, error = _as_reply(result)
+        self._resume(((send, response), error, self._sim.now))
+
+    def _resolve(self, effect: Resolve, now: float) -> None:
+        watch = effect.bound.watch
+        if watch is None:
+            self._reply_at(now)
+            return
+        waiter = _Waiter(lambda: self._reply_at(self._sim.now, None, effect.bound.failure))
+        watch.subscribe(waiter)
+        self._leave = lambda: watch.unsubscribe(waiter)
+        if effect.timeout is not None:
+            self._reply_at(now + effect.timeout)
 
     def _admit(self, effect: Admit, now: float) -> None:
+        limit = effect.limit
         waiter = _Waiter(lambda: self._reply_at(self._sim.now, True))
-        place = effect.limit.enqueue(waiter)
+        place = limit.enqueue(waiter)
         if place is not None:
             self._reply_at(now, place)
             return
-        self._queued = (effect.limit, waiter)
+        self._leave = lambda: None if limit.abandon(waiter) else limit.release()
         if effect.timeout is not None:
-            step = self._step
+            self._sim.schedule(now + effect.timeout, lambda: self._stop_queueing(limit, waiter))
 
-            def give_up() -> None:
-                if not self._ended and self._step == step and effect.limit.abandon(waiter):
-                    self._queued = None
-                    self._reply_at(self._sim.now, False)
-
-            self._sim.schedule(now + effect.timeout, give_up)
+    def _stop_queueing(self, limit: LimitState, waiter: _Waiter) -> None:
+        if limit.abandon(waiter):
+            self._reply_at(self._sim.now, False)
 
 
 class _Waiter:
@@ -318,3 +338,12 @@ class _Waiter:
     def wake(self) -> bool:
         self._then()
         return True
+
+
+def _as_reply(result: FakeResponse | Exception) -> tuple[FakeResponse | None, Exception | None]:
+    return (None, result) if isinstance(result, Exception) else (result, None)
+
+
+def _close(result: Any) -> None:
+    if isinstance(result, FakeResponse):
+        result.close()

@@ -115,7 +115,12 @@ def test_old_results_do_not_count_for_the_ratio():
 
 @pytest.mark.parametrize(
     ("ratio", "allowed"),
-    [(0.34, {1: 0, 2: 1, 3: 1, 5: 1, 6: 2, 9: 3, 100: 34}), (1 / 3, {3: 1, 9: 3}), (1.0, {1: 0, 2: 1, 5: 4}), (0, {9: 0})],
+    [
+        (0.34, {1: 0, 2: 1, 3: 1, 5: 1, 6: 2, 9: 3, 100: 34}),
+        (1 / 3, {3: 1, 9: 3}),
+        (1.0, {1: 0, 2: 1, 5: 4}),
+        (0, {9: 0}),
+    ],
 )
 def test_how_many_may_be_ejected(ratio, allowed):
     detection = OutlierDetection(max_ejection_ratio=ratio)
@@ -149,8 +154,9 @@ def test_when_the_set_shrinks_those_that_would_return_first_do():
     for number in range(3):
         service.feed(service.members[number], unreachable(), float(number), times=5)
     service.members = service.members[:4]
-    assert service.detector.available(service.members, 3.0) == [service.members[0], service.members[1], service.members[3]]
-    assert service.members[2].ejected_until == 32.0
+    first, second, third, fourth = service.members
+    assert service.detector.available(service.members, 3.0) == [first, second, fourth]
+    assert third.ejected_until == 32.0
 
 
 def test_a_bad_route_ejects_no_good_endpoint():

@@ -1,0 +1,1 @@
+"""Ten endpoints and what goes wrong with them, before four kinds of client."""

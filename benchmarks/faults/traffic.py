@@ -1,0 +1,51 @@
+"""The traffic of one contender: `python -m benchmarks.faults.traffic CONTENDER SEED`.
+
+Client and traffic share one event loop, as in a service. Open loop: calls begin when the
+schedule says, however the earlier ones fare, and their time counts from that moment, or the
+wait of those that could not begin in time would be left out (coordinated omission).
+
+Receives `{"urls", "start", "arrivals", "deadline"}`; sends `{"calls", "refused", "cpu"}`:
+`calls` are `[intended start, seconds, answered well]`, all in seconds from the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from typing import Any
+
+from benchmarks.children import orders, reply
+from benchmarks.faults.contenders import CLIENTS, Client
+
+
+async def generate(client: Client, order: dict[str, Any]) -> list[tuple[float, float, bool]]:
+    start: float = order["start"]
+    deadline: float = order["deadline"]
+    calls: list[tuple[float, float, bool]] = []
+
+    async def call(at: float) -> None:
+        ok = await client.get(deadline)
+        calls.append((at, time.monotonic() - start - at, ok))
+
+    async with asyncio.TaskGroup() as group:
+        for at in order["arrivals"]:
+            await asyncio.sleep(start + at - time.monotonic())
+            group.create_task(call(at))
+    return calls
+
+
+async def main() -> None:
+    order = orders()
+    client = CLIENTS[sys.argv[1]](order["urls"])
+    gc.freeze()
+    cpu = time.process_time()
+    calls = await generate(client, order)
+    cpu = time.process_time() - cpu
+    reply({"calls": sorted(calls), "refused": [at - order["start"] for at in client.refused], "cpu": cpu})
+    await client.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

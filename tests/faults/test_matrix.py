@@ -1,0 +1,117 @@
+"""Every fault, met in threads, on asyncio and on trio, by what may be repeated and what may not.
+
+A call ends within its deadline, with a response or a typed error and a report that says why;
+no POST arrives twice; afterwards nothing is in flight, open or running.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+import resilient
+from resilient.balance.round_robin import RoundRobin
+from tests.faults.callers import FLAVOURS, Caller, Request, calling, report_of
+from tests.faults.servers import FAULTS, Fault, good
+
+URL = "http://orders/v1"
+ATTEMPTS = 3
+CALLS = 6
+SHORT = resilient.Policy(
+    timeout=0.6,
+    attempt_timeout=0.15,
+    retry=resilient.Retry(attempts=ATTEMPTS, wait=0.0, budget=None),
+    balancer=RoundRobin(),
+    outlier=None,
+)
+PATIENT = SHORT.replace(timeout=10.0, attempt_timeout=0.25)
+"""Its last attempt waits as long as it takes, so that a busy machine fails no test."""
+GENEROUS = 10.0
+"""Times the timeout within which a call must have ended."""
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+@pytest.fixture(params=FLAVOURS)
+def flavour(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(params=FAULTS)
+def fault(request: pytest.FixtureRequest) -> Fault:
+    return FAULTS[request.param]
+
+
+def requests(method: str) -> list[Request]:
+    """Requests that can be told apart at the server."""
+    return [
+        {"method": method, "url": f"{URL}/{number}", "content": f"<{number}>" if method == "POST" else None}
+        for number in range(CALLS)
+    ]
+
+
+def timed(caller: Caller, asked: list[Request], timeout: float) -> list[Any]:
+    started = time.monotonic()
+    results = caller.together(asked)
+    assert time.monotonic() - started < GENEROUS * timeout
+    return results
+
+
+def deliveries(servers: list[Any]) -> Counter[bytes]:
+    """How often each POST has reached a server."""
+    bodies = [data.partition(b"\r\n\r\n")[2] for server in servers for data in server.requests]
+    return Counter(body for body in bodies if body)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_one_bad_endpoint_of_three(flavour, fault, method, stack) -> None:
+    bad, *rest = servers = [stack.enter_context(place()) for place in (fault.place, good, good)]
+    mesh = resilient.Mesh({"orders": resilient.Service([server.endpoint.address for server in servers], PATIENT)})
+    with calling(flavour, mesh) as caller:
+        results = timed(caller, requests(method), PATIENT.timeout or 0.0)
+    met = [one for one in results if bad.endpoint.address in [attempt.endpoint for attempt in report_of(one).attempts]]
+    assert met
+    for result in results:
+        if method == "POST" and result in met and not fault.unsent:
+            assert isinstance(result, fault.error), result
+            assert report_of(result).flags == ["retry-unsafe"]
+        else:
+            assert isinstance(result, httpx.Response), repr(result)
+            assert result.status_code == 200
+    reasons = {attempt.reason for one in met for attempt in report_of(one).attempts if attempt.endpoint == bad.endpoint.address}
+    assert reasons == {fault.reason}
+    assert max(deliveries(servers).values(), default=1) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_bad_endpoints_only(flavour, fault, method, stack) -> None:
+    servers = [stack.enter_context(fault.place()) for _ in range(2)]
+    policy = SHORT if fault.is_slow else PATIENT
+    mesh = resilient.Mesh({"orders": resilient.Service([server.endpoint.address for server in servers], policy)})
+    with calling(flavour, mesh) as caller:
+        results = timed(caller, requests(method), policy.timeout or 0.0)
+    for result in results:
+        report = report_of(result)
+        assert {attempt.reason for attempt in report.attempts} == {fault.reason}
+        if method == "POST" and not fault.unsent:
+            assert isinstance(result, fault.error), result
+            assert (len(report.attempts), report.flags) == (1, ["retry-unsafe"])
+        elif fault.is_slow:
+            assert isinstance(result, resilient.DeadlineExceeded), repr(result)
+            assert (len(report.attempts), report.flags) == (ATTEMPTS, ["deadline"])
+        else:
+            assert isinstance(result, fault.error), result
+            assert (len(report.attempts), report.flags) == (ATTEMPTS, ["retry-limit"])
+    assert max(deliveries(servers).values(), default=1) == 1

@@ -1,0 +1,69 @@
+"""What `import resilient` brings along."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEPENDENCIES = "anyio, dns, httpcore2, httpx, opentelemetry.propagate, opentelemetry.trace, pybreaker, tenacity"
+EXTRAS = ("h2", "httpx2", "redis", "socksio", "trio", "yaml")
+
+
+def modules_after(statement: str) -> set[str]:
+    script = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+EVERYTHING = "import resilient; [getattr(resilient, name) for name in resilient.__all__]"
+
+
+def test_no_extra_is_imported_that_a_dependency_does_not_import_itself() -> None:
+    # httpcore2 looks for h2 and trio, and pybreaker for redis, wherever they are installed.
+    ours = modules_after(EVERYTHING)
+    theirs = modules_after(f"import {DEPENDENCIES}")
+    brought = {name.partition(".")[0] for name in ours - theirs}
+    assert brought.isdisjoint(EXTRAS)
+
+
+def test_only_this_package_and_the_standard_library_are_added() -> None:
+    ours = modules_after(EVERYTHING)
+    theirs = modules_after(f"import {DEPENDENCIES}")
+    brought = {name.partition(".")[0] for name in ours - theirs}
+    known = {name.strip().partition(".")[0] for name in DEPENDENCIES.split(",")}
+    assert brought - set(sys.stdlib_module_names) - known == {"resilient"}
+
+
+def test_all_public_names_exist_and_are_sorted() -> None:
+    import resilient
+
+    assert list(resilient.__all__) == sorted(resilient.__all__)
+    assert all(hasattr(resilient, name) for name in resilient.__all__)
+
+
+def test_each_name_is_declared_to_type_checkers_from_the_module_that_it_comes_from() -> None:
+    import resilient
+
+    tree = ast.parse(Path(resilient.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    declared = {
+        name.name: node.module.removeprefix("resilient.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for name in node.names
+    }
+    assert declared == resilient._HOMES
+    assert {*declared, "__version__"} == set(resilient.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    import resilient
+
+    with pytest.raises(AttributeError, match="no attribute 'Klient'"):
+        _ = resilient.Klient
+    assert set(resilient.__all__) <= set(dir(resilient))
