@@ -14,6 +14,7 @@ from resilient._version import __version__
 
 if TYPE_CHECKING:
     from resilient.balance.endpoint import Endpoint, Locality
+    from resilient.balance.hash_key import HashOn
     from resilient.balance.least_request import LeastRequest
     from resilient.balance.maglev import Maglev
     from resilient.balance.outlier import OutlierDetection
@@ -63,6 +64,7 @@ _HOMES = {
     "ConfigError": "errors",
     "DeadlineExceeded": "errors",
     "Endpoint": "balance.endpoint",
+    "HashOn": "balance.hash_key",
     "Hedge": "policy.hedge",
     "LeastRequest": "balance.least_request",
     "Limit": "policy.limit",
@@ -108,6 +110,7 @@ __all__ = [
     "ConfigError",
     "DeadlineExceeded",
     "Endpoint",
+    "HashOn",
     "Hedge",
     "LeastRequest",
     "Limit",
