@@ -83,7 +83,10 @@ class _MeshClient:
             return self._carrying(transport)
         limits = options.pop("limits")
         tls = TLS(
-            options.pop("verify"), options.pop("cert"), options.pop("trust_env"), create=self._binding.create_ssl_context
+            options.pop("verify"),
+            options.pop("cert"),
+            options.pop("trust_env"),
+            create=self._binding.create_ssl_context,
         )
         # httpx's default of 20 idle connections makes a busy client reconnect all the time;
         # left at its default, each endpoint may keep as many as it may open.
@@ -101,7 +104,10 @@ class _MeshClient:
 
     def _init_proxy_transport(self, *proxy: Any, **options: Any) -> Any:
         tls = TLS(
-            options.pop("verify"), options.pop("cert"), options.pop("trust_env"), create=self._binding.create_ssl_context
+            options.pop("verify"),
+            options.pop("cert"),
+            options.pop("trust_env"),
+            create=self._binding.create_ssl_context,
         )
         context = tls.context(http2=options["http2"])
         plain = self._plain_transport(proxy=proxy[0], verify=context, **options)
@@ -127,6 +133,8 @@ class _MeshClient:
 
 
 class SyncClient(_MeshClient):
+    """What the sync clients of both libraries share."""
+
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """As httpx's: a body that is not streamed is read within the attempt."""
         self._mark(request, stream)
@@ -145,7 +153,7 @@ class SyncClient(_MeshClient):
         finally:
             self._leave()
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         try:
             super().__exit__(*exc_info)  # type: ignore[misc]
         finally:
@@ -153,6 +161,8 @@ class SyncClient(_MeshClient):
 
 
 class AsyncClientBase(_MeshClient):
+    """What the async clients of both libraries share."""
+
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """As httpx's: a body that is not streamed is read within the attempt."""
         self._mark(request, stream)
@@ -174,7 +184,7 @@ class AsyncClientBase(_MeshClient):
         finally:
             self._leave()
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         try:
             await super().__aexit__(*exc_info)  # type: ignore[misc]
         finally:

@@ -184,7 +184,7 @@ class Mesh:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: no thread, nothing in flight, locks free, other random numbers."""
         self._lock = threading.Lock()
         self._control.forget()
@@ -221,7 +221,8 @@ def _status(bound: Bound, now: float) -> dict[str, Any]:
 def _unknown(host: str, services: Mapping[str, Bound]) -> str:
     near = difflib.get_close_matches(host, services, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"service: {host!r} is not known to this strict mesh; expected one of {', '.join(sorted(services)) or '(none)'}{hint}"
+    known = ", ".join(sorted(services)) or "(none)"
+    return f"service: {host!r} is not known to this strict mesh; expected one of {known}{hint}"
 
 
 def _is_address(host: str) -> bool:
@@ -237,7 +238,7 @@ _meshes: weakref.WeakSet[Mesh] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for mesh in list(_meshes):
-        mesh._after_fork()
+        mesh.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

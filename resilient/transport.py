@@ -19,6 +19,8 @@ from resilient.runtime.threads import ThreadDriver
 from resilient.runtime.wire import WireSettings, attempt_deadline
 from resilient.telemetry.tracing import CallTrace, tracing
 
+_TIMEOUTS = {"pool": "PoolTimeout", "connect": "ConnectTimeout"}
+
 
 class _MeshTransport:
     """What the transports of both libraries share, sync and async."""
@@ -42,8 +44,11 @@ class _MeshTransport:
         """
         return not isinstance(transport, self._binding.in_memory)
 
-    def _timed_out(self, exchange: Exchange) -> TimeoutError:
-        return TimeoutError(f"{exchange.call.report.service}: the attempt took too long")
+    def _timed_out(self, exchange: Exchange, effect: Send) -> Exception:
+        """As sockets of threads would have put it: what was unsent may go elsewhere."""
+        message = f"{exchange.call.report.service}: the attempt took too long"
+        kind = _TIMEOUTS.get(effect.stage)
+        return TimeoutError(message) if kind is None else self._binding.errors[kind](message, request=exchange.original)
 
 
 class SyncTransport(_MeshTransport):
@@ -128,7 +133,7 @@ class SyncTransport(_MeshTransport):
         self._carrier.__enter__()
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         try:
             self._carrier.__exit__(*exc_info)
         finally:
@@ -185,7 +190,7 @@ class AsyncTransport(_MeshTransport):
             return await self._send(exchange, effect, request)
         with anyio.move_on_after(effect.timeout):
             return await self._send(exchange, effect, request)
-        raise self._timed_out(exchange)
+        raise self._timed_out(exchange, effect)
 
     async def _send(self, exchange: Exchange, effect: Send, request: Any) -> Any:
         response = await self._carrier.send(request, effect)
@@ -212,7 +217,7 @@ class AsyncTransport(_MeshTransport):
         await self._carrier.__aenter__()
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         try:
             await self._carrier.__aexit__(*exc_info)
         finally:

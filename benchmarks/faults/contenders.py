@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib.util
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -145,6 +146,29 @@ class NaiveRetries(Httpx):
         return await attempts(super()._attempt)
 
 
+class Aiohttp:
+    """aiohttp, which needs little CPU: behind a proxy it shows what is the proxy's own doing."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        import aiohttp
+
+        self._session = aiohttp.ClientSession()
+        self._errors = (aiohttp.ClientError, TimeoutError)
+        [self._url] = urls
+        self.refused: list[float] = []
+
+    async def get(self, deadline: float) -> bool:
+        try:
+            async with asyncio.timeout(deadline), self._session.get(self._url) as response:
+                await response.read()
+                return response.ok
+        except self._errors:
+            return False
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
 class Resilient:
     def __init__(self, urls: Sequence[str]) -> None:
         addresses = [url.removeprefix("http://").rstrip("/") for url in urls]
@@ -177,6 +201,7 @@ CLIENTS: dict[str, type[Client]] = {
     "httpx": Httpx,
     "httpx, HAProxy": Httpx,
     "httpx, Envoy": Httpx,
+    "aiohttp, Envoy": Aiohttp,
     "resilient": Resilient,
     "httpx, 3 attempts": NaiveRetries,
 }
@@ -235,9 +260,11 @@ def target(name: str, ports: list[int]) -> Iterator[Target]:
 
 
 def available() -> list[str]:
-    """The contenders whose proxy is installed."""
+    """The contenders whose parts are installed."""
     missing = {
-        "httpx, Envoy": proxies.envoy_binary() is None,
-        "httpx, HAProxy": proxies.haproxy_binary() is None,
+        "HAProxy": proxies.haproxy_binary() is None,
+        "Envoy": proxies.envoy_binary() is None,
+        "aiohttp": importlib.util.find_spec("aiohttp") is None,
+        "3 attempts": True,
     }
-    return [name for name in CLIENTS if not missing.get(name) and name != "httpx, 3 attempts"]
+    return [name for name in CLIENTS if not any(part in name and gone for part, gone in missing.items())]

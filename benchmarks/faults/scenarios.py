@@ -126,7 +126,7 @@ def _restart(rate: float, seconds: float) -> Scenario:
     return Scenario("restart", "rolling restart", seconds, [(0.0, rate)], changes)
 
 
-def _overload(rate: float, seconds: float) -> Scenario:  # noqa: ARG001
+def _overload(rate: float, seconds: float) -> Scenario:
     """Endpoints of one worker each, sent half of what they can do, then 150 % of it, then half."""
     state = State(ENDPOINTS / _OVERLOAD_CAPACITY, workers=1)
     changes = [Change(0.0, number, state) for number in range(ENDPOINTS)]

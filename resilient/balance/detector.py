@@ -155,13 +155,21 @@ class OutlierDetector:
         stats.cause = cause
         stats.ejected_until = now + self._setting.ejection_time(stats.ejections) * (1.0 + jitter)
         self._ejected.add(stats)
-        self.next_change = min(self.next_change, stats.ejected_until)
         return True
 
     def _restore(self, stats: EndpointStats) -> None:
         self._ejected.discard(stats)
         stats.restore()
         stats.ramp = Ramp(self._setting.ramp, patience=self._setting.base_ejection_time)
+
+    def restore(self, stats: EndpointStats) -> bool:
+        """End an ejection before its time; False if there is none."""
+        with self._lock:
+            if stats.ejected_until is None:
+                return False
+            self._restore(stats)
+            self._schedule()
+            return True
 
     def due(self, now: float) -> bool:
         """True if `sweep` has something to do."""
@@ -175,8 +183,6 @@ class OutlierDetector:
         True if the endpoints in use have changed. `hold` as for `observe`: nothing is ejected.
         """
         with self._lock:
-            if now < self.next_change:  # another thread has just done it
-                return False
             returning = [stats for stats in self._ejected if _is_over(stats, now)]
             for stats in returning:
                 self._restore(stats)

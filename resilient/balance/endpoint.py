@@ -110,8 +110,9 @@ def _is_ip(text: str) -> bool:
 class EndpointStats:
     """What is known about one endpoint: it outlives snapshots, and is keyed by address.
 
-    The only mutable state of balancing. Everybody reads it; only `Pick` and the outlier
-    detector write it, by single assignments and additions, so that no reader needs a lock.
+    The only mutable state of balancing. Everybody reads it; only `Pick`, the outlier detector
+    and what its Bound is told about its health write it, by single assignments and additions,
+    so that no reader needs a lock.
     """
 
     __slots__ = (
@@ -128,6 +129,7 @@ class EndpointStats:
         "ramp",
         "requests",
         "stamp",
+        "unhealthy_until",
     )
 
     def __init__(self, endpoint: Endpoint, now: float = 0.0) -> None:
@@ -148,8 +150,10 @@ class EndpointStats:
         self.cause = ""
         """Why it was ejected the last time; one of `outlier.CAUSES`."""
         self.consecutive_failures = 0
+        self.unhealthy_until: float | None = None
+        """The time until which it is kept out for its health; None while nothing is known against it."""
         self.ramp: Ramp | None = None
-        """Its way back into use after an ejection; None while it has its full share."""
+        """Its way into use, new or after an ejection; None while it has its full share."""
         self.evidence: Evidence | None = None
         """Owned by the outlier detector."""
 
@@ -157,6 +161,11 @@ class EndpointStats:
     def address(self) -> str:
         """The endpoint's address."""
         return self.endpoint.address
+
+    @property
+    def is_usable(self) -> bool:
+        """True if it is neither ejected nor unhealthy."""
+        return self.ejected_until is None and self.unhealthy_until is None
 
     def accepts(self, now: float, rng: Random) -> bool:
         """True if a pick that has drawn this endpoint may have it.
@@ -183,8 +192,15 @@ class EndpointStats:
             self.evidence.clear()
 
     def __repr__(self) -> str:
-        state = "ejected" if self.ejected_until is not None else "ramping up" if self.ramp is not None else "in use"
-        return f"<EndpointStats {self.address} {state} in_flight={self.in_flight} cost={self.cost:.4f}>"
+        return f"<EndpointStats {self.address} {self._state} in_flight={self.in_flight} cost={self.cost:.4f}>"
+
+    @property
+    def _state(self) -> str:
+        if self.ejected_until is not None:
+            return "ejected"
+        if self.unhealthy_until is not None:
+            return "unhealthy"
+        return "ramping up" if self.ramp is not None else "in use"
 
 
 def unique(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:

@@ -51,9 +51,9 @@ class PeakEwma:
     """Of two endpoints, drawn by weight, the one with the smaller product of latency and load.
 
     `decay`: seconds in which a cost falls to 37 % (Finagle's, Linkerd's and Envoy's 10 s).
-    `failure_penalty`: seconds that a failure counts for, at least; a Retry-After that is
-    longer counts instead, up to 300 s. Default 1 s: much more than a request usually takes,
-    and little enough to be made good by successes (Linkerd has 5 s).
+    `failure_penalty`: seconds that a failure counts for on average, at least. A Retry-After
+    counts at once, up to 300 s. Default 1 s: much more than a request usually takes, and
+    little enough to be made good by successes (Linkerd has 5 s).
     `tolerance`: the second endpoint is taken only if its load is below this part of the
     first one's; 1 is Finagle's and Linkerd's rule. Default None: 0.8 if all weights are equal,
     else 0.5.

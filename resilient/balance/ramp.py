@@ -1,9 +1,11 @@
-"""Ramp: how an endpoint that was ejected comes back into use.
+"""Ramp: how an endpoint that is new, or was ejected, comes into use.
 
 One request goes first. If it fails, the endpoint is ejected again at once; if it succeeds,
-the endpoint's share grows from a tenth to the whole. An endpoint that returns with its full
-share meets cold caches with full load, and fails again (Envoy's slow start, whose minimum of
-10 % and linear growth these are; Finagle and Linkerd send one probe).
+the endpoint's share grows from a tenth to the whole. An endpoint that begins with its full
+share meets full load with cold caches, and fails (Envoy's slow start, whose minimum of 10 %
+and linear growth these are; Finagle and Linkerd send one probe).
+
+Time alone does not warm a cache: requests that take unusually long do not count as time.
 """
 
 from __future__ import annotations
@@ -11,22 +13,24 @@ from __future__ import annotations
 from resilient.core.outcome import Kind
 
 MINIMUM_SHARE = 0.1
+_MOST_DELAYS = 2  # lengths of the ramp; a peer that is slow for good must come to its share too
 
 
 class Ramp:
-    """The state of one return: a probe, then `length` seconds of a growing share.
+    """The state of one beginning: a probe, then `length` seconds of a growing share.
 
     A probe without a result keeps its place for `patience` seconds, so that one that hangs
     does not keep the endpoint out for ever.
     """
 
-    __slots__ = ("_length", "_patience", "_probed_at", "_started", "failed")
+    __slots__ = ("_latest_start", "_length", "_patience", "_probed_at", "_started", "failed")
 
     def __init__(self, length: float, patience: float) -> None:
         self._length = length
         self._patience = patience
         self._probed_at: float | None = None
         self._started: float | None = None
+        self._latest_start = 0.0
         self.failed = False
         """True once the probe has failed: the detector ejects the endpoint again."""
 
@@ -58,10 +62,16 @@ class Ramp:
             return
         if kind is Kind.SUCCESS:
             self._started = now
+            self._latest_start = now + _MOST_DELAYS * self._length
         elif kind is Kind.FAILURE:
             self.failed = True
         else:
             self.probe_again()
+
+    def delay(self, seconds: float, now: float) -> None:
+        """A success took unusually long: its `seconds` do not count as time of the ramp."""
+        if self._started is not None:
+            self._started = min(self._started + seconds, now, self._latest_start)
 
     def probe_again(self) -> None:
         """The probe told nothing: another may go at once."""

@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resilient.balance.endpoint import Endpoint, EndpointStats
+from resilient.balance.endpoint import Endpoint, EndpointStats, Locality
+from resilient.balance.layered import layered
+from resilient.balance.locality import NOWHERE
 from resilient.balance.hash_key import HashOn
 from resilient.balance.picker import Pick, Picker
+from resilient.balance.ramp import Ramp
+from resilient.balance.subset import Subset
+from resilient.core.classify import is_draining
 from resilient.core.outcome import Classifier, Kind, Outcome
 from resilient.policy.breaker import Breaker
 
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 _MEMORY = 600.0  # seconds for which an address that has gone is remembered
 _SMOOTHING = 0.05  # of `typical`: about the last twenty calls
+_SLOW = 2.0  # times `typical`: what a cold endpoint takes at least
 
 
 def _ignore(error: Exception) -> None:
@@ -35,6 +41,13 @@ class Watched(Protocol):
         """Forget a waiter."""
 
 
+class Checked(Protocol):
+    """Who checks the health of a service's endpoints. The control thread's HealthChecker is one."""
+
+    def changed(self) -> None:
+        """The members are others now."""
+
+
 class Bound:
     """Endpoints, picker, breaker, budget and limit of one service.
 
@@ -45,13 +58,16 @@ class Bound:
 
     __slots__ = (
         "_stats",
+        "_version",
         "breaker",
+        "checker",
         "classifier",
         "endpoints",
         "failure",
         "hash_on",
         "hedge",
         "limit",
+        "locality",
         "members",
         "mirror",
         "name",
@@ -61,6 +77,7 @@ class Bound:
         "policy",
         "retry",
         "rng",
+        "subset",
         "typical",
         "watch",
     )
@@ -72,11 +89,18 @@ class Bound:
         rng: Random,
         classifier: Classifier,
         report: Callable[[Exception], None] = _ignore,
+        *,
+        locality: Locality = NOWHERE,
+        subset: Subset | None = None,
     ) -> None:
         self.name = name
         self.policy = policy
         self.rng = rng
         self.classifier = policy.classifier or classifier
+        self.locality = locality
+        """Where this process runs."""
+        self.subset = subset
+        """Which of the endpoints are used; None for all."""
         self.retry = policy.retry.bind() if policy.retry is not None else None
         breaker = Breaker.coerce(policy.breaker) if policy.breaker is not None else None
         self.breaker = breaker.bind(name, report) if breaker is not None else None
@@ -86,21 +110,25 @@ class Bound:
         self.hash_on: HashOn | None = getattr(policy.balancer, "hash_on", None)
         """What of a request decides its endpoint, for balancers that hash."""
         self.endpoints: tuple[Endpoint, ...] = ()
+        """What discovery has found."""
         self.members: tuple[EndpointStats, ...] = ()
-        """The statistics of `endpoints`, in their order, ejected ones included."""
+        """The statistics of those that belong to the subset, in their order, usable or not."""
         self.picker: Picker | None = None
         """None until the service was resolved for the first time."""
         self.failure: Exception | None = None
         """Why the latest resolution failed; None once one succeeded."""
         self.next_change = NEVER
-        """When ejections must be looked at again."""
+        """When ejections and verdicts on health must be looked at again."""
         self.typical: float | None = None
         """Moving average of the seconds of successes: what an attempt usually takes."""
         self.watch: Watched | None = None
         """Who keeps the endpoints up to date; None if they are fixed."""
         self.mirror: object = None
         """What keeps a breaker in step with the storage that it shares with other processes."""
+        self.checker: Checked | None = None
+        """Who checks health; None if nobody does."""
         self._stats: dict[str, EndpointStats] = {}
+        self._version = 0
 
     def adopt(self, previous: Bound) -> None:
         """Take over from the same service under its previous policy what is still valid."""
@@ -110,6 +138,10 @@ class Bound:
         for name in ("breaker", "hedge", "limit", "retry"):
             if getattr(self.policy, name) == getattr(previous.policy, name):
                 setattr(self, name, getattr(previous, name))
+        if self.outlier is None:
+            for stats in self._stats.values():
+                if stats.ejected_until is not None or stats.ramp is not None:
+                    stats.restore()
 
     def update(self, endpoints: Iterable[Endpoint], now: float) -> None:
         """Take over a new set of endpoints; statistics of known addresses are kept."""
@@ -117,17 +149,35 @@ class Bound:
         self.failure = None
         if fresh == self.endpoints and self.picker is not None:
             return
-        members = []
-        for endpoint in fresh:
-            stats = self._stats.get(endpoint.address)
-            if stats is None:
-                stats = self._stats[endpoint.address] = EndpointStats(endpoint, now)
-            stats.endpoint = endpoint
-            members.append(stats)
+        chosen = fresh if self.subset is None else self.subset.select(fresh)
+        new = [endpoint for endpoint in chosen if endpoint.address not in self._stats]
+        members = tuple(self._known(endpoint, now) for endpoint in chosen)
+        if self.members and 2 * len(new) <= len(members):
+            for endpoint in new:
+                self._introduce(self._stats[endpoint.address], now)
         self.endpoints = fresh
-        self.members = tuple(members)
+        self.members = members
         self._forget(now)
         self.rebuild(now)
+        if self.checker is not None:
+            self.checker.changed()
+
+    def _known(self, endpoint: Endpoint, now: float) -> EndpointStats:
+        stats = self._stats.get(endpoint.address)
+        if stats is None:
+            stats = self._stats[endpoint.address] = EndpointStats(endpoint, now)
+        stats.endpoint = endpoint
+        return stats
+
+    def _introduce(self, stats: EndpointStats, now: float) -> None:
+        """Let an endpoint come slowly into a set that does without it: most of it is known.
+
+        Where the newcomers are the majority, holding them back would overload the others.
+        """
+        if self.policy.slow_start:
+            stats.ramp = Ramp(self.policy.slow_start, patience=self.policy.slow_start)
+        if self.policy.health is not None and self.checker is not None:
+            stats.unhealthy_until = now + self.policy.health.lease
 
     def _forget(self, now: float) -> None:
         present = {stats.address for stats in self.members}
@@ -137,25 +187,63 @@ class Bound:
 
     def rebuild(self, now: float) -> None:
         """Make a picker of the endpoints that may be used at `now`."""
-        usable = self.members
+        self._version += 1
+        version = 0
+        while version != self._version:  # another thread has changed something meanwhile
+            version = self._version
+            members = self.members
+            fit = members if self.outlier is None else self.outlier.available(members, now)
+            layers = self.policy.failover.layers(members, fit, self.locality)
+            self.picker = layered(self.policy.balancer, layers)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        ends = [stats.unhealthy_until for stats in self.members if stats.unhealthy_until is not None]
+        self.next_change = min(ends, default=NEVER)
         if self.outlier is not None:
-            usable = tuple(self.outlier.available(self.members, now))
-            self.next_change = self.outlier.next_change
-        self.picker = self.policy.balancer.picker(usable)
+            self.next_change = min(self.next_change, self.outlier.next_change)
 
     def pick(self, now: float, tried: tuple[EndpointStats, ...], key: bytes | None) -> Pick | None:
         """An endpoint for the next attempt; None if there is none."""
         if now >= self.next_change:
-            assert self.outlier is not None
-            if self.outlier.sweep(self.members, now, self.rng):
-                self.rebuild(now)
-            self.next_change = self.outlier.next_change
+            self._look_again(now)
         assert self.picker is not None
         return self.picker.pick(now, self.rng, tried, key)
 
+    def _look_again(self, now: float) -> None:
+        """End what is over: ejections, and verdicts on health that nobody has renewed."""
+        changed = self.outlier is not None and self.outlier.sweep(self.members, now, self.rng)
+        for stats in self.members:
+            if stats.unhealthy_until is not None and stats.unhealthy_until <= now:
+                stats.unhealthy_until = None
+                changed = True
+        if changed:
+            self.rebuild(now)
+        else:
+            self._schedule()
+
+    def mark_unhealthy(self, stats: EndpointStats, until: float, now: float) -> None:
+        """Keep an endpoint out for its health, until then or for longer if this is said again."""
+        known, stats.unhealthy_until = stats.unhealthy_until, until
+        if known is None:
+            self.rebuild(now)
+        else:
+            self._schedule()
+
+    def mark_healthy(self, stats: EndpointStats, now: float) -> None:
+        """Let an endpoint in that was kept out for its health."""
+        if stats.unhealthy_until is not None:
+            stats.unhealthy_until = None
+            self.rebuild(now)
+
+    def restore(self, stats: EndpointStats, now: float) -> None:
+        """End an ejection before its time: a check has found the endpoint well."""
+        if self.outlier is not None and self.outlier.restore(stats):
+            self.rebuild(now)
+
     def has_other(self, stats: EndpointStats) -> bool:
         """True if an endpoint other than this one is in use."""
-        return any(other is not stats and other.ejected_until is None for other in self.members)
+        return any(other is not stats and other.is_usable for other in self.members)
 
     def feedback(self, send: Send, outcome: Outcome, now: float) -> None:
         """Hand the result of an attempt to everything that learns from results; once for each.
@@ -167,12 +255,18 @@ class Bound:
         if outcome.kind is Kind.SUCCESS:
             typical = self.typical
             self.typical = outcome.seconds if typical is None else typical + _SMOOTHING * (outcome.seconds - typical)
+            ramp = send.pick.stats.ramp
+            if ramp is not None and typical is not None and outcome.seconds > _SLOW * typical:
+                ramp.delay(outcome.seconds, now)
         if send.permit is not None:
             send.permit.observe(outcome, now)
         if self.limit is not None:
             self.limit.observe(outcome, now)
         if self.hedge is not None:
             self.hedge.observe(outcome, now)
+        health = self.policy.health
+        if health is not None and is_draining(outcome.response):
+            self.mark_unhealthy(send.pick.stats, now + health.lease, now)
         if self.outlier is not None and self.outlier.observe(send.pick.stats, outcome, now, self.rng):
             self.rebuild(now)
 

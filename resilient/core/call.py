@@ -209,19 +209,21 @@ class Call:
         self.latest = response
         outcome = self.bound.classifier.classify(response, error)
         outcome.seconds = now - send.started
-        if outcome.reason == "timeout" and self.is_late(now) and not self.bound.had_its_time(outcome.seconds):
+        if self.out_of_time(outcome, now) and not self.bound.had_its_time(outcome.seconds):
             # Cut off by what little the caller had left: says nothing about the endpoint.
             outcome.kind = Kind.IGNORED
         address = send.pick.stats.address
         self.report.attempts.append(
-            AttemptReport(address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge)
+            AttemptReport(
+                address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge
+            )
         )
         self.bound.feedback(send, outcome, now)
         return outcome
 
     def out_of_time(self, outcome: Outcome, now: float) -> bool:
-        """True if the deadline, not the peer, ended the attempt."""
-        return outcome.reason == "timeout" and self.is_late(now)
+        """True if the deadline, not the peer, ended the attempt, whatever it was waiting for."""
+        return self.is_late(now) and outcome.is_timeout
 
     def verdict(self, send: Send, outcome: Outcome, attempts: int, now: float) -> float | None:
         """Seconds until the next attempt, or None if there is none; the reason is reported."""

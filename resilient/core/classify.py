@@ -99,6 +99,12 @@ def retry_after(headers: Any, wall_clock: Callable[[], float] | None = None) -> 
     return max(0.0, when - base)
 
 
+def is_draining(response: Any) -> bool:
+    """True if the peer asks for no further requests, with the header that Envoy understands."""
+    headers = getattr(response, "headers", None)
+    return headers is not None and "x-envoy-immediate-health-check-fail" in headers
+
+
 def _epoch(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp()

@@ -50,7 +50,7 @@ class Send(Effect):
     itself on finding its connection stale. `hedge`: it runs beside another one.
     """
 
-    __slots__ = ("hedge", "number", "permit", "pick", "resend", "started", "timeout")
+    __slots__ = ("hedge", "number", "permit", "pick", "resend", "stage", "started", "timeout")
 
     def __init__(
         self,
@@ -70,6 +70,8 @@ class Send(Effect):
         self.timeout = timeout
         self.resend = resend
         self.hedge = hedge
+        self.stage = ""
+        """What our own wire was cut off at: `pool`, `connect`, or "" if a byte may have left."""
 
 
 class Start(Effect):

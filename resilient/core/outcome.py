@@ -42,6 +42,10 @@ class Origin(enum.Enum):
     LOCAL = "local"
 
 
+# By name, since httpx and httpx2 have the same tree twice.
+_TIMEOUTS = frozenset({"TimeoutException", "TimeoutError"})
+
+
 class Outcome:
     """The result of one attempt, or of the call.
 
@@ -80,6 +84,12 @@ class Outcome:
         """True for a success."""
         return self.kind is Kind.SUCCESS
 
+    @property
+    def is_timeout(self) -> bool:
+        """True if our side gave the attempt up: while it waited for a connection, or for the peer."""
+        names = (base.__name__ for base in type(self.error).__mro__)
+        return self.reason == "timeout" or any(name in _TIMEOUTS for name in names)
+
     def __repr__(self) -> str:
         what = self.status if self.status is not None else type(self.error).__name__ if self.error else ""
         return f"<Outcome {self.kind.value} {self.reason or what} {self.seconds:.3f}s>"
@@ -92,4 +102,6 @@ class Classifier(Protocol):
     Exactly one of `response` and `error` is given.
     """
 
-    def classify(self, response: Any, error: Exception | None) -> Outcome: ...
+    def classify(self, response: Any, error: Exception | None) -> Outcome:
+        """The outcome of one attempt."""
+        ...

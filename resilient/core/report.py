@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 from resilient.core.outcome import Kind
 
@@ -30,7 +31,7 @@ class CallReport:
 
     __slots__ = ("attempts", "flags", "service")
 
-    FLAGS = {
+    FLAGS: ClassVar[Mapping[str, str]] = {
         "retry-limit": "no attempt was left",
         "retry-budget": "the retry budget was spent",
         "retry-deadline": "no time was left for another attempt",
@@ -72,7 +73,8 @@ class CallReport:
 
     def __str__(self) -> str:
         tries = "; ".join(
-            f"{a.endpoint} {a.status or a.reason or a.outcome.value} in {a.seconds * 1000:.0f} ms" for a in self.attempts
+            f"{a.endpoint} {a.status or a.reason or a.outcome.value} in {a.seconds * 1000:.0f} ms"
+            for a in self.attempts
         )
         flags = f" [{', '.join(self.flags)}]" if self.flags else ""
         return f"{self.service}: {tries or 'no attempt'}{flags}"

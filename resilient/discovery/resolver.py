@@ -10,7 +10,7 @@ from resilient.balance.endpoint import Endpoint
 Endpoints = tuple[Endpoint, ...]
 
 
-class ResolutionFailed(Exception):  # noqa: N818 - a result, not a fault of the program
+class ResolutionFailed(Exception):
     """A lookup failed; the endpoints known before stay in use.
 
     `retry_after` is the number of seconds for which asking again makes no sense (negative
@@ -32,11 +32,15 @@ class Resolver(Protocol):
     anew after a pause, the last good set being kept meanwhile.
     """
 
-    def watch(self) -> AsyncIterator[Endpoints]: ...
+    def watch(self) -> AsyncIterator[Endpoints]:
+        """The whole set, at first and after each change."""
+        ...
 
 
 @runtime_checkable
 class FixedResolver(Resolver, Protocol):
     """A resolver whose endpoints are known without asking anybody: no thread is needed."""
 
-    def endpoints(self) -> Endpoints: ...
+    def endpoints(self) -> Endpoints:
+        """The set, once and for all."""
+        ...

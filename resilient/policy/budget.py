@@ -7,7 +7,10 @@ The windowed bucket is Finagle's RetryBudget (deposit one per request, withdraw 
 retry, 20 %, 10 a second) with two changes. Its window of 10 s keeps what calm times did not
 spend, and the first seconds of a fault spend it all at once: ours is 2 s. Its floor of
 `min_per_second` is there for the whole window at once, 100 retries at a cold start with its
-defaults; ours refills at that rate and holds one second's worth. So over any time t:
+defaults; ours refills at that rate and holds one second's worth. And it is 1 a second, since
+every process has a budget of its own: ten that share 200 requests a second to a service of
+which 90 % fail make 1.70 attempts per call with 10 a second each, and 1.25 with 1, whatever
+number of attempts is allowed (tests/simulation). So over any time t:
 retries <= ratio * calls in (t + window) + min_per_second * (t + 1 s).
 """
 
@@ -25,12 +28,12 @@ class RetryBudget:
     """At most `ratio` retries per request over `window` seconds, plus `min_per_second`.
 
     One budget serves all calls of a service in a Mesh, whichever client makes them; hedges
-    draw from it as well. Retries of what never left the process are free. Defaults: 0.2 and 10
-    a second (Finagle; Gateway API GEP-3388 has the same), 2 s.
+    draw from it as well. Retries of what never left the process are free. Defaults: 0.2
+    (Finagle; Gateway API GEP-3388 has the same), 1 a second, 2 s.
     """
 
     ratio: float = 0.2
-    min_per_second: float = 10.0
+    min_per_second: float = 1.0
     window: float = 2.0
 
     def __post_init__(self) -> None:

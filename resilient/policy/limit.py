@@ -42,7 +42,9 @@ class Limit:
 class LimitPolicy(Protocol):
     """What `Policy(limit=...)` takes: a frozen value that is bound to a service."""
 
-    def bind(self) -> LimitState: ...
+    def bind(self) -> LimitState:
+        """The state of the limit for one service."""
+        ...
 
 
 class Waiter(Protocol):
@@ -51,7 +53,9 @@ class Waiter(Protocol):
     False means that nobody is there any more (its event loop has ended).
     """
 
-    def wake(self) -> bool: ...
+    def wake(self) -> bool:
+        """End the wait."""
+        ...
 
 
 class LimitState:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pybreaker
 
+from resilient.balance.locality import Failover
 from resilient.balance.outlier import OutlierDetection
 from resilient.balance.peak_ewma import PeakEwma
 from resilient.balance.picker import Balancer
 from resilient.core import check
 from resilient.core.outcome import Classifier
 from resilient.policy.breaker import Breaker
+from resilient.policy.health import HealthCheck
 from resilient.policy.hedge import Hedge
 from resilient.policy.limit import LimitPolicy
 from resilient.policy.retry import Retry
@@ -53,6 +55,10 @@ class Policy:
     `retry`: None for no retries. `breaker`: a Breaker, or a ready `pybreaker.CircuitBreaker`.
     Default None: a breaker refuses healthy calls as well, so it is for you to ask for.
     `balancer`: PeakEwma by default. `outlier`: ejection of endpoints that fail; None for none.
+    `health`: active checks of endpoints, by a thread of the Mesh; None for none.
+    `failover`: how calls are shared among priorities, regions and zones.
+    `slow_start`: seconds until an endpoint that joins others has its full share; 0 for at once.
+    Default 30, as for one that was ejected (`OutlierDetection.ramp`).
     `hedge`: a second attempt beside a slow one; None for none.
     `limit`: calls in flight; None for no limit. `fallback`: for decorated functions: what a
     call that failed returns, or a function of its arguments that makes it.
@@ -65,6 +71,9 @@ class Policy:
     breaker: Breaker | pybreaker.CircuitBreaker | None = None
     balancer: Balancer = PeakEwma()
     outlier: OutlierDetection | None = OutlierDetection()
+    health: HealthCheck | None = None
+    failover: Failover = Failover()
+    slow_start: float = 30.0
     hedge: Hedge | None = None
     limit: LimitPolicy | None = None
     fallback: Any = UNSET
@@ -81,6 +90,9 @@ class Policy:
         check.instance("Policy.balancer", self.balancer, Balancer, "a balancer such as PeakEwma()")
         _not_a_class("Policy.balancer", self.balancer)
         check.instance("Policy.outlier", self.outlier, (OutlierDetection, type(None)), "an OutlierDetection or None")
+        check.instance("Policy.health", self.health, (HealthCheck, type(None)), "a HealthCheck, or None for no checks")
+        check.instance("Policy.failover", self.failover, Failover, "a Failover")
+        check.seconds("Policy.slow_start", self.slow_start, zero=True)
         check.instance("Policy.hedge", self.hedge, (Hedge, type(None)), "a Hedge, or None for no hedging")
         check.instance("Policy.limit", self.limit, (LimitPolicy, type(None)), "a Limit, or None for no limit")
         _not_a_class("Policy.limit", self.limit)
@@ -89,9 +101,9 @@ class Policy:
     def replace(self, **changes: Any) -> Policy:
         """The same policy but for `changes`; raises ConfigError for an unknown field."""
         known = {field.name for field in dataclasses.fields(self)}
-        for name in changes:
+        for name, value in changes.items():
             if name not in known:
-                raise check.fault(f"Policy.{name}", changes[name], "a field of Policy: " + ", ".join(sorted(known)))
+                raise check.fault(f"Policy.{name}", value, "a field of Policy: " + ", ".join(sorted(known)))
         return dataclasses.replace(self, **changes)
 
     def __call__(self, function: F) -> F:

@@ -212,11 +212,11 @@ class AttemptResult:
         """True if the attempt raised."""
         return self._error is not None
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: float | None = None) -> BaseException | None:  # noqa: ARG002 - as a Future has it
         """What it raised, or None."""
         return self._error
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - as a Future has it
         """What it returned; raises what it raised."""
         if self._error is not None:
             raise self._error

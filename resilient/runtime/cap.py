@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from resilient.binding import Binding
 from resilient.policy.limit import LimitState
 from resilient.runtime.waiting import TaskWaiter, ThreadWaiter, wait_in_task, wait_in_thread
+from resilient.runtime.wire.exchange import within_pool_deadline
 
 
 class Cap:
@@ -50,7 +51,7 @@ class Cap:
 
 
 def _patience(request: Any) -> float | None:
-    timeout: float | None = request.extensions.get("timeout", {}).get("pool")
+    timeout: float | None = within_pool_deadline(request.extensions).get("timeout", {}).get("pool")
     return timeout
 
 

@@ -32,9 +32,12 @@ class _Carries(Protocol):
 class Carrier(_Carries, Protocol):
     """Carries the attempts of a sync client; a context manager as the transports are."""
 
-    def send(self, request: Any, effect: Send) -> Any: ...
+    def send(self, request: Any, effect: Send) -> Any:
+        """Make one attempt."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close all connections."""
 
     def __enter__(self) -> Self: ...
 
@@ -44,9 +47,12 @@ class Carrier(_Carries, Protocol):
 class AsyncCarrier(_Carries, Protocol):
     """Carries the attempts of an async client; a context manager as the transports are."""
 
-    async def send(self, request: Any, effect: Send) -> Any: ...
+    async def send(self, request: Any, effect: Send) -> Any:
+        """Make one attempt."""
+        ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close all connections."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -148,10 +154,12 @@ class AsyncWires:
         if wire is None:
             wire = home.wires[endpoint.address] = AsyncWire(endpoint, self._settings, self._binding)
         if self._cap is None:
-            return await wire.send(request, resend=effect.resend)
+            return await wire.send(request, resend=effect.resend, attempt=effect)
+        effect.stage = "pool"
         await self._cap.enter_async(request)
+        effect.stage = ""
         try:
-            response = await wire.send(request, resend=effect.resend)
+            response = await wire.send(request, resend=effect.resend, attempt=effect)
         except BaseException:
             self._cap.leave()
             raise

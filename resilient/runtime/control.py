@@ -28,7 +28,9 @@ BACKOFF_MAX = 30.0
 class Wakeable(Protocol):
     """A waiter that can be woken from any thread."""
 
-    def wake(self) -> bool: ...
+    def wake(self) -> bool:
+        """End the wait."""
+        ...
 
 
 class Watch:
@@ -93,7 +95,9 @@ class Watch:
         self.bound.failure = error
         if failures == 0:
             kept = len(self.bound.endpoints)
-            log.warning("%s: %s; %s", self.bound.name, error, f"keeping {kept} known endpoints" if kept else "no endpoints")
+            log.warning(
+                "%s: %s; %s", self.bound.name, error, f"keeping {kept} known endpoints" if kept else "no endpoints"
+            )
         self.answer()
         asked: float | None = getattr(error, "retry_after", None)
         if asked is not None:

@@ -62,4 +62,6 @@ class Doubles:
 
 def _pools_are_doubled() -> bool:
     httpcore = sys.modules.get("httpcore")
-    return httpcore is not None and httpcore.ConnectionPool.handle_request.__module__ != "httpcore._sync.connection_pool"
+    return (
+        httpcore is not None and httpcore.ConnectionPool.handle_request.__module__ != "httpcore._sync.connection_pool"
+    )

@@ -43,7 +43,12 @@ class FollowedBody:
     """
 
     def __init__(
-        self, stream: Any, held: Held, deadline: float | None, clock: Callable[[], float], expired: Callable[[], Exception]
+        self,
+        stream: Any,
+        held: Held,
+        deadline: float | None,
+        clock: Callable[[], float],
+        expired: Callable[[], Exception],
     ) -> None:
         self._stream = stream
         self._held: Held | None = held
@@ -120,7 +125,10 @@ class FollowedBody:
         if held is not None:
             held.release()
             warnings.warn(
-                f"a response of {held.bound.name!r} was neither read nor closed", ResourceWarning, source=self, stacklevel=2
+                f"a response of {held.bound.name!r} was neither read nor closed",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
             )
 
 

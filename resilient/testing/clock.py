@@ -98,7 +98,9 @@ class VirtualClock:
                     self._changed.wait(_POLL)
             if time.monotonic() > give_up:
                 count = len(running())
-                raise RuntimeError(f"virtual time stands still: {len(self._sleepers)} of {count} threads wait by the clock")
+                raise RuntimeError(
+                    f"virtual time stands still: {len(self._sleepers)} of {count} threads wait by the clock"
+                )
 
     def _at_rest(self, running: Callable[[], Sequence[threading.Thread]]) -> bool:
         """True if every thread waits, and some for a time. The caller holds the lock."""
@@ -108,7 +110,9 @@ class VirtualClock:
         return len(self._sleepers) == len(running()) and not any(sleeper.waiter.woken for sleeper in self._sleepers)
 
     def _wake_first(self) -> None:
-        end, _, first = min((sleeper.end, sleeper.order, sleeper) for sleeper in self._sleepers if sleeper.end is not None)
+        end, _, first = min(
+            (sleeper.end, sleeper.order, sleeper) for sleeper in self._sleepers if sleeper.end is not None
+        )
         self._now = max(self._now, end)
         first.expired = True
         first.waiter.wake()

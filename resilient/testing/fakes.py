@@ -93,7 +93,10 @@ class FakeEndpoint:
 
     def behaving(self, now: float) -> Behaviour:
         """How it behaves at `now`."""
-        return next(behaviour for start, behaviour in reversed(self._script) if start <= now)
+        for start, behaviour in reversed(self._script):
+            if start <= now:
+                return behaviour
+        return self.behaviour
 
     def serve(self, now: float, rng: Random) -> tuple[float, FakeResponse | Exception]:
         """Take a request: the time of the result (infinity if none comes), and the result."""
@@ -133,5 +136,6 @@ class FakeEndpoint:
 def fleet(count: int, behaviour: Behaviour | None = None) -> Sequence[FakeEndpoint]:
     """`count` endpoints that behave alike."""
     return [
-        FakeEndpoint(f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}:80", behaviour or Behaviour()) for n in range(1, count + 1)
+        FakeEndpoint(f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}:80", behaviour or Behaviour())
+        for n in range(1, count + 1)
     ]

@@ -127,6 +127,13 @@ def test_no_endpoint_takes_more_than_the_factor_of_its_share(kind, factor):
     assert sum(stats.in_flight for stats in endpoints) == 100
 
 
+def test_the_request_that_is_being_picked_counts_for_the_bound():
+    endpoints = fleet(1, 1)
+    picker, rng = RingHash(hash_balance_factor=2.0).picker(endpoints), Random(1)
+    first, second = (picker.pick(0.0, rng, (), b"key") for _ in range(2))
+    assert first.stats is second.stats
+
+
 def test_what_a_full_endpoint_cannot_take_is_spread_over_all():
     endpoints = fleet(*[1] * 10)
     picker = RingHash(hash_balance_factor=1.25).picker(endpoints)

@@ -49,7 +49,8 @@ def test_a_single_failure_elsewhere_does_not_spread_them_but_two_do():
 def test_nothing_is_confined_where_no_route_fails_in_a_row():
     evidence = Evidence(10.0)
     assert not evidence.is_confined_to_a_route(since=0.0)
-    evidence.heard("/good", 0.0, failed=False)
+    for route in ("/good", "/fair"):
+        evidence.heard(route, 0.0, failed=False)
     assert not evidence.is_confined_to_a_route(since=0.0)
 
 

@@ -6,13 +6,17 @@ from random import Random
 
 import pytest
 
+from resilient.balance.endpoint import Endpoint
 from resilient.balance.outlier import CAUSES, OutlierDetection
 from resilient.balance.peak_ewma import PeakEwma
 from resilient.balance.picker import Pick
 from resilient.balance.random_choice import Random as RandomChoice
 from resilient.balance.round_robin import RoundRobin
+from resilient.core.bound import Bound
 from resilient.core.check import ConfigError
+from resilient.core.classify import HttpClassifier
 from resilient.core.outcome import Kind, Outcome
+from resilient.policy.policy import Policy
 from tests.balance.fleets import answered, cancelled, fleet, overflowed, success, timed_out, unreachable
 
 
@@ -351,6 +355,22 @@ def test_a_second_detector_goes_on_with_what_the_first_had_found():
     assert later.available(service.members, 1.0) == service.members[1:]
     assert later.next_change == 6.0
     assert {stats.evidence.length for stats in service.members} == {5.0}
+
+
+@pytest.mark.parametrize("now", [1.0, 31.0])
+def test_without_a_detector_nothing_stays_ejected_or_on_its_way_back(now):
+    watched = Bound("orders", Policy(), Random(1), HttpClassifier())
+    watched.update([Endpoint("10.0.0.1", 80), Endpoint("10.0.0.2", 80)], 0.0)
+    bad, good = watched.members
+    bad.cost = good.cost = 0.01
+    for _ in range(5):
+        watched.outlier.observe(bad, unreachable(), 0.0)
+    watched.outlier.sweep(watched.members, now)
+    free = Bound("orders", Policy(outlier=None), Random(1), HttpClassifier())
+    free.adopt(watched)
+    assert bad.share_at(now) == 1.0
+    assert bad.ramp is None
+    assert good.cost == 0.01
 
 
 def share_in_time(balancer):

@@ -75,6 +75,11 @@ class DetectorMachine(RuleBasedStateMachine):
             if changed:
                 self.usable = self.detector.available(self.members, self.now)
 
+    @rule(first=st.integers(0, 6), count=st.integers(2, 6))
+    def an_outage(self, first, count):
+        for which in range(first, first + count):
+            self.result(which, "unreachable", LIMIT)
+
     def expected_change(self, known, good):
         if good is None or known.until is not None:
             return False

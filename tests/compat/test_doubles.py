@@ -10,7 +10,7 @@ import pytest_httpx
 import respx
 
 import resilient
-from tests.compat.library import Face, World, told
+from tests.compat.library import World, told
 from tests.compat.origin import Origin
 
 pytestmark = pytest.mark.parametrize("world", [("httpx", flavour) for flavour in ("sync", "asyncio", "trio")], indirect=True)

@@ -126,7 +126,7 @@ def test_a_file_within_a_form(world: World, origin: Origin) -> None:
 
 
 def test_a_body_of_the_wrong_kind_is_refused_alike(world: World, origin: Origin) -> None:
-    async def asynchronous():  # noqa: ANN202
+    async def asynchronous():
         yield b"x"  # pragma: no cover
 
     content = (part for part in [b"x"]) if world.is_async else asynchronous()

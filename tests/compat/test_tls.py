@@ -88,7 +88,7 @@ def test_files_are_read_anew_for_each_client(world: World, tmp_path: Path) -> No
     for _ in range(2):
         certificates = Certificates.issue(tmp_path)
         with Origin(tls=certificates.server(*NAMES)) as origin:
-            given = world.same(lambda face: face.get(origin.url()).status_code, verify=str(path))  # noqa: B023
+            given = world.same(lambda face: face.get(origin.url()).status_code, verify=str(path))
         assert given == 200
 
 

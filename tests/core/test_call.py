@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.core.steps import Answer, ConnectError, ReadTimeout, Steps, bound
+
 from resilient import Breaker, Limit, OutlierDetection, Policy, Retry, RetryBudget, RoundRobin
 from resilient.core.effects import Admit, Discard, Resolve, Send, Sleep
 from resilient.core.outcome import Kind
+from tests.core.steps import Answer, ConnectError, ReadTimeout, Steps, bound
 
 
 def policy(**fields: object) -> Policy:
@@ -263,7 +264,9 @@ def test_the_budget_bounds_retries_but_not_those_of_what_never_left() -> None:
 
 
 def test_a_predicate_of_the_user_sees_successes_too() -> None:
-    service = bound(policy(retry=Retry(attempts=2, wait=0, retry=lambda state: state.outcome.result().status_code == 202)))
+    service = bound(
+        policy(retry=Retry(attempts=2, wait=0, retry=lambda state: state.outcome.result().status_code == 202))
+    )
     steps = Steps(service)
     assert isinstance(steps.reply(Answer(202)), Discard)
     steps.reply()

@@ -154,13 +154,19 @@ def _waiting_at(address: tuple[str, int]) -> Iterator[None]:
 class Fault:
     """One way to fail, and what an attempt that meets it has to report.
 
-    `unsent`: provably nothing of the request has arrived, so that any method may go elsewhere.
+    `unsent`: provably nothing of the request has arrived, so that any method may go elsewhere;
+    None if that depends on who is quicker.
     """
 
     place: Place
     reason: str
     error: type[Exception]
-    unsent: bool = False
+    unsent: bool | None = False
+
+    @property
+    def reasons(self) -> set[str]:
+        """What an attempt may report."""
+        return {self.reason} if self.unsent is not None else {self.reason, "connect-failure"}
 
     @property
     def is_slow(self) -> bool:
@@ -188,7 +194,7 @@ FAULTS = {
     "drips-the-head": _slow(scripted(drips_the_head)),
     "drips-the-body": _slow(scripted(drips_the_body)),
     "hints-for-ever": _slow(scripted(hints_for_ever)),
-    "resets-at-accept": _reset(resets_at_accept),
+    "resets-at-accept": Fault(scripted(resets_at_accept), "reset", httpx.TransportError, unsent=None),
     "closes-at-accept": _reset(closes_at_accept),
     "resets-after-the-request": _reset(resets_after_the_request),
     "closes-after-the-request": _reset(closes_after_the_request, httpx.RemoteProtocolError),

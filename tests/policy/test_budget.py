@@ -47,7 +47,12 @@ def test_nothing_is_taken_where_nothing_is() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "name"),
-    [({"ratio": 1.5}, "ratio"), ({"ratio": -0.1}, "ratio"), ({"min_per_second": -1}, "min_per_second"), ({"window": 0}, "window")],
+    [
+        ({"ratio": 1.5}, "ratio"),
+        ({"ratio": -0.1}, "ratio"),
+        ({"min_per_second": -1}, "min_per_second"),
+        ({"window": 0}, "window"),
+    ],
 )
 def test_wrong_settings_are_named(fields: dict[str, float], name: str) -> None:
     with pytest.raises(ConfigError, match=rf"RetryBudget\.{name}: "):
@@ -65,10 +70,9 @@ def test_law_retries_never_exceed_the_share_and_the_floor(
 ) -> None:
     """Over any history: withdrawn <= ratio * calls + floor * (seconds + 1)."""
     state = RetryBudget(ratio=ratio, min_per_second=floor).bind()
-    now, calls, spent = 0.0, 0, 0
-    for gap, count in zip(gaps, tries, strict=False):
+    now, spent = 0.0, 0
+    for calls, (gap, count) in enumerate(zip(gaps, tries, strict=False), start=1):
         now += gap
         state.deposit(now)
-        calls += 1
         spent += sum(state.withdraw(now) for _ in range(count))
         assert spent <= ratio * calls + floor * now + max(floor, 1.0 if floor else 0.0) + 1e-6

@@ -61,7 +61,9 @@ def test_a_place_given_at_the_last_moment_is_told_to_who_gives_up() -> None:
     assert not state.abandon(waiter)
 
 
-@pytest.mark.parametrize("fields", [{"max_in_flight": 0}, {"max_queue": -1}, {"queue_timeout": 0}, {"max_in_flight": 1.5}])
+@pytest.mark.parametrize(
+    "fields", [{"max_in_flight": 0}, {"max_queue": -1}, {"queue_timeout": 0}, {"max_in_flight": 1.5}]
+)
 def test_wrong_settings_are_named(fields: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"Limit.{next(iter(fields))}: "):
         Limit(**fields)  # type: ignore[arg-type]

@@ -42,7 +42,12 @@ def test_plain_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    "wait", [tenacity.wait_fixed(0.5), tenacity.wait_fixed(0.25) + tenacity.wait_fixed(0.25), tenacity.wait_chain(tenacity.wait_fixed(0.5))]
+    "wait",
+    [
+        tenacity.wait_fixed(0.5),
+        tenacity.wait_fixed(0.25) + tenacity.wait_fixed(0.25),
+        tenacity.wait_chain(tenacity.wait_fixed(0.5)),
+    ],
 )
 def test_any_tenacity_wait(wait: Any) -> None:
     assert decide(Retry(wait=wait)) == 0.5
@@ -55,7 +60,12 @@ def test_a_tenacity_wait_sees_the_number_of_the_attempt() -> None:
 
 @pytest.mark.parametrize(
     "stop",
-    [tenacity.stop_after_attempt(2), tenacity.stop_after_delay(5), tenacity.stop_before_delay(5.4), tenacity.stop_after_attempt(99) | tenacity.stop_after_delay(5)],
+    [
+        tenacity.stop_after_attempt(2),
+        tenacity.stop_after_delay(5),
+        tenacity.stop_before_delay(5.4),
+        tenacity.stop_after_attempt(99) | tenacity.stop_after_delay(5),
+    ],
 )
 def test_any_tenacity_stop(stop: Any) -> None:
     retry = Retry(attempts=None, stop=stop, wait=0.5)

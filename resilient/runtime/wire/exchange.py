@@ -85,6 +85,13 @@ class Exchange(httpcore2.Request):
         return not self._has_left and (self._link is None or self._link.writes == self._writes)
 
     @property
+    def stage(self) -> str:
+        """What it is waiting for: `pool`, `connect`, or "" once a byte may have left."""
+        if not self.unsent:
+            return ""
+        return "pool" if self._link is None else "connect"
+
+    @property
     def stale(self) -> bool:
         """True if the link has served before and has not brought a byte since this began."""
         return self._link is not None and 0 < self._link.reads == self._reads

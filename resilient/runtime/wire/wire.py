@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -18,6 +18,12 @@ from resilient.runtime.wire.settings import WireSettings
 
 RESENT = "resilient.resent"
 """The response extension that is True if the request was sent again on a fresh connection."""
+
+
+class Attempt(Protocol):
+    """Whoever wants to know how far a request had come when it was cut off."""
+
+    stage: str
 
 
 class _Common:
@@ -142,8 +148,11 @@ class AsyncWire(_Common):
         self._pool = AsyncPool(endpoint, settings, self._generation)
         self._body = async_body_type(binding)
 
-    async def send(self, request: Any, *, resend: bool) -> Any:
-        """As Wire.send. May be cancelled at any moment; knows no deadline but that."""
+    async def send(self, request: Any, *, resend: bool, attempt: Attempt | None = None) -> Any:
+        """As Wire.send. May be cancelled at any moment, which is its only deadline.
+
+        `attempt` is then told what the request was waiting for.
+        """
         exchange = self._exchange(request)
         self.in_flight += 1
         try:
@@ -155,6 +164,8 @@ class AsyncWire(_Common):
             return await self._resend(exchange)
         except BaseException:
             self.end()
+            if attempt is not None:
+                attempt.stage = exchange.stage
             raise
         return self._response(exchange, response)
 
