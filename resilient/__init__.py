@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from resilient.balance.endpoint import Endpoint, Locality
     from resilient.balance.hash_key import HashOn
     from resilient.balance.least_request import LeastRequest
+    from resilient.balance.locality import Failover
     from resilient.balance.maglev import Maglev
     from resilient.balance.outlier import OutlierDetection
     from resilient.balance.peak_ewma import PeakEwma
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from resilient.mesh import Mesh
     from resilient.policy.breaker import Breaker
     from resilient.policy.budget import RetryBudget
+    from resilient.policy.health import HealthCheck
     from resilient.policy.hedge import Hedge
     from resilient.policy.limit import Limit
     from resilient.policy.policy import Policy
@@ -64,7 +66,9 @@ _HOMES = {
     "ConfigError": "errors",
     "DeadlineExceeded": "errors",
     "Endpoint": "balance.endpoint",
+    "Failover": "balance.locality",
     "HashOn": "balance.hash_key",
+    "HealthCheck": "policy.health",
     "Hedge": "policy.hedge",
     "LeastRequest": "balance.least_request",
     "Limit": "policy.limit",
@@ -110,7 +114,9 @@ __all__ = [
     "ConfigError",
     "DeadlineExceeded",
     "Endpoint",
+    "Failover",
     "HashOn",
+    "HealthCheck",
     "Hedge",
     "LeastRequest",
     "Limit",

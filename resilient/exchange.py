@@ -12,6 +12,7 @@ from resilient.core.bound import Bound
 from resilient.core.call import Call
 from resilient.core.outcome import Outcome
 from resilient.core.report import CallReport
+from resilient.core.route import route_group
 from resilient.mesh import Mesh, Snapshot
 from resilient.policy.retry import IDEMPOTENT_METHODS
 from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class
@@ -81,6 +82,7 @@ class Exchanges:
             idempotent=idempotent,
             is_open=self.is_open,
             key=None if bound.hash_on is None else bound.hash_on.key(request),
+            route=lambda: route_group(request.method, request.url.path),
             outer_attempt=1 if surroundings is None else surroundings.attempt,
         )
         sent = request
@@ -199,10 +201,11 @@ class Exchanges:
 def _message(outcome: Outcome, call: Call) -> str:
     report: CallReport = call.report
     limit = call.bound.policy.limit
+    subset = call.bound.subset
     text = {
         "deadline": "the deadline passed",
         "resolve": f"no endpoints: {outcome.error or 'no answer in time'}",
-        "no-endpoint": "no endpoint",
+        "no-endpoint": "no endpoint" + (f" of the subset {subset}" if subset is not None else ""),
         "circuit-open": "the circuit is open",
         "overflow": f"too many calls in flight: {limit}",
         "rate-limited": "rate limited",

@@ -9,21 +9,24 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 from typing import Any, Self
 
-from resilient.balance.endpoint import Endpoint
+from resilient.balance.endpoint import Endpoint, Locality
+from resilient.balance.subset import Subset
 from resilient.config import MeshConfig, as_config, load
 from resilient.core import check
 from resilient.core.bound import Bound
 from resilient.core.classify import HttpClassifier
 from resilient.discovery.dns import dns
+from resilient.discovery.entries import locality_of
 from resilient.policy.policy import Policy
 from resilient.runtime.breaker_mirror import BreakerMirror
 from resilient.runtime.control import Control, Repeated, Watch
+from resilient.runtime.health import HealthChecker
 from resilient.service import Service
 
 log = logging.getLogger("resilient.breaker")
@@ -46,10 +49,12 @@ class Mesh:
 
     `services`: name to Service; the name is the host of the URLs (`http://orders/...`).
     `policy`: for services without one, and for every other host. `strict`: refuse hosts that
-    are not services. `seed`: makes the choices of this mesh repeatable.
+    are not services. `locality`: where this process runs, as a Locality or "region/zone/subzone";
+    default: the environment variable RESILIENT_LOCALITY. `seed`: makes the choices of this mesh
+    repeatable.
 
     A Mesh may be shared by clients of any kind, threads and event loops. It starts at most
-    one thread, when a source has to be watched; `close()` ends it, and so does the end of
+    one thread, when a source has to be watched or health be checked; `close()` ends it, and so does the end of
     the program.
     """
 
@@ -59,13 +64,16 @@ class Mesh:
         *,
         policy: Policy | None = None,
         strict: bool = False,
+        locality: Locality | str | None = None,
         seed: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = clock
         self.rng = Random(seed)
+        self.locality = locality_of(os.environ.get("RESILIENT_LOCALITY", "") if locality is None else locality)
         self._control = Control(clock, Random(self.rng.random()))
         self._lock = threading.Lock()
+        self._is_forked = False
         self.closed = False
         self.snapshot = Snapshot(MeshConfig({}, Policy(), False), {})
         self.apply(MeshConfig(services or {}, policy or Policy(), strict))
@@ -87,6 +95,7 @@ class Mesh:
         not change, are kept. Raises ConfigError, and changes nothing, if something is wrong.
         """
         with self._lock:
+            self._refuse_if_closed()
             old = self.snapshot
             new = as_config(config, old.config)
             services = {name: self._bind(name, service, new.policy, old) for name, service in new.services.items()}
@@ -101,16 +110,25 @@ class Mesh:
     def _bind(self, name: str, service: Service, policy: Policy, old: Snapshot) -> Bound:
         policy = service.policy or policy
         previous = old.services.get(name)
-        if previous is not None and previous.policy == policy and old.config.services[name].source == service.source:
+        if previous is not None and previous.policy == policy and service.same_endpoints(old.config.services[name]):
             return previous
-        bound = Bound(name, policy, self.rng, _CLASSIFIER, _log_listener)
+        bound = self._new_bound(name, policy, service.chosen)
         if previous is not None:
             bound.adopt(previous)
             if previous.endpoints:
                 bound.update(previous.endpoints, self.clock())
         bound.watch = self._control.watch(bound, service.source)
+        self._check_health(bound)
+        return bound
+
+    def _new_bound(self, name: str, policy: Policy, subset: Subset | None = None) -> Bound:
+        bound = Bound(name, policy, self.rng, _CLASSIFIER, _log_listener, locality=self.locality, subset=subset)
         self._mirror(bound)
         return bound
+
+    def _check_health(self, bound: Bound) -> None:
+        if bound.policy.health is not None:
+            bound.checker = self._control.check(bound)
 
     def _mirror(self, bound: Bound) -> None:
         if bound.breaker is not None and bound.breaker.remote is not None:
@@ -123,6 +141,8 @@ class Mesh:
             self._control.unwatch(bound.watch)
         if isinstance(bound.mirror, Repeated):
             self._control.stop(bound.mirror)
+        if isinstance(bound.checker, HealthChecker):
+            self._control.stop(bound.checker)
 
     def find(self, host: str, port: int, *, dials: bool = True, resolve: bool = True) -> Bound:
         """The service for a host: a configured one, or one made for it on its first use.
@@ -130,8 +150,12 @@ class Mesh:
         `dials` is False when somebody else chooses the address (a proxy, a transport of
         yours): then a host that is not configured is itself the only endpoint. `resolve` is
         False when not even the endpoints of services are dialled (a proxy, a test double):
-        then the same goes for services whose endpoints would have to be looked up.
+        then the same goes for services whose endpoints would have to be looked up. Raises
+        RuntimeError once the mesh is closed, and ConfigError for an unknown host if it is strict.
         """
+        self._refuse_if_closed()
+        if self._is_forked:
+            self._begin_anew()
         snapshot = self.snapshot
         service = snapshot.services.get(host)
         if service is not None and (resolve or service.watch is None):
@@ -144,6 +168,10 @@ class Mesh:
         with self._lock:
             return self._meet(host, port, dials, self.snapshot)
 
+    def _refuse_if_closed(self) -> None:
+        if self.closed:
+            raise RuntimeError("the mesh is closed")
+
     def _meet(self, host: str, port: int, dials: bool, snapshot: Snapshot) -> Bound:
         key = (host, port, dials)
         if key in snapshot.hosts:
@@ -153,12 +181,13 @@ class Mesh:
         name = host if port in (80, 443) else f"{host}:{port}"
         service = snapshot.services.get(host)
         policy = snapshot.config.policy if service is None else service.policy
-        bound = Bound(name, policy, self.rng, _CLASSIFIER, _log_listener)
-        self._mirror(bound)
+        bound = self._new_bound(name, policy)
         if not dials or _is_address(host):
             bound.update((Endpoint(host, port),), self.clock())
         else:
             bound.watch = self._control.watch(bound, dns(host, port))
+        if dials:
+            self._check_health(bound)
         snapshot.hosts[key] = bound
         return bound
 
@@ -168,14 +197,19 @@ class Mesh:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What is known now, as plain data: for each service its endpoints and its breaker."""
-        snapshot = self.snapshot
-        everything = [*snapshot.services.values(), *snapshot.hosts.values()]
         now = self.clock()
-        return {bound.name: _status(bound, now) for bound in everything}
+        return {bound.name: _status(bound, now) for bound in self._bounds()}
 
     def close(self) -> None:
-        """End the watching and its thread. Clients close their own connections. Idempotent."""
-        self.closed = True
+        """End the watching and its thread; may be called again, and from any thread.
+
+        Calls in flight end as they would have, retries included; those that still wait for
+        endpoints fail with ResolveError. Later calls raise RuntimeError, as those of a closed
+        client do. Clients close their own connections.
+        """
+        with self._lock:
+            self.closed = True
+            self.snapshot = replace(self.snapshot)  # another one: so clients ask `find`, which refuses
         self._control.close()
 
     def __enter__(self) -> Self:
@@ -185,14 +219,30 @@ class Mesh:
         self.close()
 
     def after_fork(self) -> None:
-        """In a forked child: no thread, nothing in flight, locks free, other random numbers."""
+        """In a forked child: begin anew, but with the next call; most children never make one."""
         self._lock = threading.Lock()
         self._control.forget()
-        self.rng.seed()
-        snapshot = self.snapshot
-        for bound in [*snapshot.services.values(), *snapshot.hosts.values()]:
-            bound.reset_in_flight()
-        self.snapshot = Snapshot(snapshot.config, snapshot.services, snapshot.hosts)
+        self._is_forked = True
+        self.snapshot = replace(self.snapshot)
+
+    def _begin_anew(self) -> None:
+        """What a forked child has to do once: other random numbers, own jobs, nothing in flight."""
+        with self._lock:
+            if not self._is_forked:
+                return
+            self.rng.seed()
+            for bound in self._bounds():
+                watch, checker = bound.watch, bound.checker
+                bound.after_fork(self.clock())
+                if isinstance(watch, Watch):
+                    bound.watch = self._control.watch(bound, watch.resolver)
+                if checker is not None:
+                    self._check_health(bound)
+                self._mirror(bound)
+            self._is_forked = False
+
+    def _bounds(self) -> list[Bound]:
+        return [*self.snapshot.services.values(), *self.snapshot.hosts.values()]
 
 
 def _log_listener(error: Exception) -> None:
@@ -211,6 +261,7 @@ def _status(bound: Bound, now: float) -> dict[str, Any]:
                 "failures": stats.failures,
                 "in_flight": stats.in_flight,
                 "latency": stats.cost,
+                "unhealthy": stats.unhealthy_until is not None,
                 "ejected_for": max(0.0, stats.ejected_until - now) if stats.ejected_until is not None else None,
             }
             for stats in bound.members

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from resilient.balance.subset import Subset
 from resilient.core import check
 from resilient.discovery.resolver import Resolver
 from resilient.discovery.static import static
@@ -18,21 +20,43 @@ class Service:
 
     `resolver`: a resolver (`resilient.dns("orders.prod.svc", 8080)`), a target string
     (`"dns:///orders.prod.svc:8080"`), or a list of addresses. `policy`: None for the policy
-    of the Mesh.
+    of the Mesh. `subset`: the labels of the endpoints to use, such as {"version": "v2"}; default: all
+    endpoints. `subset_fallback`: what is used where no endpoint has these labels: "none", so that
+    calls raise NoEndpoint (Envoy's default), or "any" endpoint.
     """
 
     resolver: Resolver | str | Iterable[str]
     policy: Policy | None = None
+    subset: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    subset_fallback: Literal["none", "any"] = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resolver", _as_resolver(self.resolver))
         check.instance("Service.policy", self.policy, (Policy, type(None)), "a Policy, or None for the mesh's")
+        object.__setattr__(self, "subset", _as_labels(self.subset))
+        check.one_of("Service.subset_fallback", self.subset_fallback, ("none", "any"))
 
     @property
     def source(self) -> Resolver:
         """The resolver, whatever it was given as."""
         assert isinstance(self.resolver, Resolver)
         return self.resolver
+
+    @property
+    def chosen(self) -> Subset | None:
+        """Which endpoints of the resolver are used; None for all."""
+        return Subset(_as_labels(self.subset), self.subset_fallback == "any") if self.subset else None
+
+    def same_endpoints(self, other: Service) -> bool:
+        """True if the two have the same endpoints, now and later."""
+        return self.source == other.source and self.chosen == other.chosen
+
+
+def _as_labels(value: object) -> tuple[tuple[str, str], ...]:
+    labels = tuple(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(labels, tuple) or not all(isinstance(word, str) for pair in labels for word in pair):
+        raise check.fault("Service.subset", value, 'a mapping of strings to strings, such as {"version": "v2"}')
+    return tuple(sorted(labels))
 
 
 def _as_resolver(value: object) -> Resolver:

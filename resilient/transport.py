@@ -16,10 +16,8 @@ from resilient.policy.policy import Policy
 from resilient.runtime.carrier import AsyncCarrier, Carrier, async_carrier, carrier
 from resilient.runtime.tasks import TaskDriver
 from resilient.runtime.threads import ThreadDriver
-from resilient.runtime.wire import WireSettings, attempt_deadline
+from resilient.runtime.wire import TIMEOUTS, WireSettings, attempt_deadline
 from resilient.telemetry.tracing import CallTrace, tracing
-
-_TIMEOUTS = {"pool": "PoolTimeout", "connect": "ConnectTimeout"}
 
 
 class _MeshTransport:
@@ -47,8 +45,10 @@ class _MeshTransport:
     def _timed_out(self, exchange: Exchange, effect: Send) -> Exception:
         """As sockets of threads would have put it: what was unsent may go elsewhere."""
         message = f"{exchange.call.report.service}: the attempt took too long"
-        kind = _TIMEOUTS.get(effect.stage)
-        return TimeoutError(message) if kind is None else self._binding.errors[kind](message, request=exchange.original)
+        if not effect.stage:
+            return TimeoutError(message)
+        error: Exception = self._binding.errors[TIMEOUTS[effect.stage]](message, request=exchange.original)
+        return error
 
 
 class SyncTransport(_MeshTransport):

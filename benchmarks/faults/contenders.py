@@ -2,7 +2,7 @@
 
 Where two can be told the same, they are: three attempts, 250 ms for each, a retry budget of
 20 %, ejection for 5 s after five failures in a row or half of at least 20, of a third of the
-endpoints at most, and 24 requests at the endpoints with 12 more waiting. What one of them
+endpoints at most, and 20 requests at the endpoints with 6 more waiting. What one of them
 has and another has not (hedging, latency-aware balancing; health checks) is used.
 """
 
@@ -28,12 +28,12 @@ from benchmarks.children import cpu_seconds
 from benchmarks.faults.scenarios import BAD
 
 ATTEMPT_TIMEOUT = 0.25
-AT_ONCE, WAITING = 24, 12
+AT_ONCE, WAITING = 20, 6
 
 POLICY = resilient.Policy(
     attempt_timeout=ATTEMPT_TIMEOUT,
     outlier=resilient.OutlierDetection(base_ejection_time=5.0),
-    hedge=resilient.Hedge(delay="p95"),
+    hedge=resilient.Hedge(delay="p95", max_extra_ratio=0.1),
     limit=resilient.Limit(max_in_flight=AT_ONCE, max_queue=WAITING),
 )
 
@@ -84,11 +84,11 @@ HAPROXY_BACKEND = (
     "option redispatch 1",
     "retry-on conn-failure empty-response response-timeout 502 503 504",
     f"timeout server {ATTEMPT_TIMEOUT * 1000:.0f}ms",
-    "timeout queue 150ms",
+    "timeout queue 100ms",
     "timeout check 250ms",
     "option httpchk GET /health",
 )
-HAPROXY_SERVER = "maxconn 3 check inter 1s fall 2 rise 2 observe layer7 error-limit 5 on-error mark-down"
+HAPROXY_SERVER = "maxconn 2 check inter 1s fall 2 rise 2 observe layer7 error-limit 5 on-error mark-down"
 
 
 class Client(Protocol):

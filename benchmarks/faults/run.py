@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import report
-from benchmarks.faults import contenders, measure
+from benchmarks.faults import contenders, measure, plot
 from benchmarks.faults.measure import Measured
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
 
@@ -93,6 +93,7 @@ def main() -> None:
     report.publish("faults", "Faults", before, *tables(results))
     everything = [asdict(one) for _, found in results for one in found]
     (report.RESULTS / "faults.json").write_text(json.dumps(everything, indent=1) + "\n")
+    plot.draw(results, PLOTS)
 
 
 

@@ -52,6 +52,10 @@ class OutlierDetector:
         self.overflows = 0
         """Ejections that did not take place because as many were ejected as may be."""
 
+    def after_fork(self) -> None:
+        """In a forked child: a lock that a thread of the parent held is never released."""
+        self._lock = allocate_lock()
+
     def observe(
         self,
         stats: EndpointStats,

@@ -19,7 +19,6 @@ NOWHERE = Locality()
 Zone = tuple[str, str]
 """Region and zone: names of zones may repeat in another region."""
 Name = TypeVar("Name", bound=Hashable)
-Groups = dict[Name, list[EndpointStats]]
 
 
 class Layer(NamedTuple):
@@ -83,7 +82,7 @@ class Failover:
         levels = self._levels(members, own)
         usable = [tuple(stats for stats in level if stats in not_ejected and stats.is_usable) for level in levels]
         health = [self._carries(len(some), len(level)) for some, level in zip(usable, levels, strict=True)]
-        lacking = sum(health) < 1.0
+        lacking = sum(health) < 1.0 - 1e-9  # three thirds are a whole, whatever floats make of them
         layers: list[Layer] = []
         for level, some, load in zip(levels, usable, priority_loads(health), strict=True):
             if load and lacking and (not some or len(some) < self.panic_ratio * len(level)):
@@ -111,15 +110,24 @@ class Failover:
         """The load of a level, divided among its localities."""
         home = (own.region, own.zone)
         if self.locality_weights:
-            groups = _grouped(usable, self._named)
-            shares = self._weighted_shares(groups, _grouped(level, self._named))
+            shares = self._by_weight(level, usable)
         elif self.prefer_zone and own.zone and any(_zone(stats) == home for stats in level):
-            groups = _grouped(usable, _zone)
-            sizes = {zone: _weight(groups.get(zone, ())) for zone in _grouped(level, _zone)}
-            shares = zone_shares(sizes, home)
+            shares = _by_zone(level, usable, home)
         else:
-            return [Layer(load, usable)]
-        return [Layer(load * shares[name], tuple(group)) for name, group in groups.items()]
+            shares = [Layer(1.0, usable)]
+        return [Layer(load * share, endpoints) for share, endpoints in shares]
+
+    def _by_weight(self, level: Sequence[EndpointStats], usable: Sequence[EndpointStats]) -> list[Layer]:
+        """Envoy's locality weighted load balancing: a weight counts as far as its locality is usable."""
+        weights = dict(self.locality_weights)
+        groups, whole = _grouped(usable, self._named), _grouped(level, self._named)
+        effective = {
+            name: weights.get(name, 0.0) * self._carries(len(group), len(whole[name])) for name, group in groups.items()
+        }
+        total = sum(effective.values())
+        if total == 0.0:
+            return [Layer(1.0, tuple(usable))]
+        return [Layer(effective[name] / total, tuple(group)) for name, group in groups.items()]
 
     def _named(self, stats: EndpointStats) -> str:
         """The name in `locality_weights` that says most about an endpoint's locality; "" for none."""
@@ -127,18 +135,6 @@ class Failover:
         path = f"{locality.region}/{locality.zone}/{locality.subzone}/"
         names = [name for name, _ in self.locality_weights if path.startswith(f"{name}/")]
         return max(names, key=len, default="")
-
-    def _weighted_shares(self, usable: Groups[str], all_groups: Groups[str]) -> dict[str, float]:
-        """Envoy's locality weighted load balancing: a weight counts as far as its locality is usable."""
-        weights = dict(self.locality_weights)
-        effective = {
-            name: weights.get(name, 0.0) * self._carries(len(group), len(all_groups[name]))
-            for name, group in usable.items()
-        }
-        if not any(effective.values()):
-            effective = {name: float(len(group)) for name, group in usable.items()}
-        total = sum(effective.values())
-        return {name: weight / total for name, weight in effective.items()}
 
 
 def priority_loads(health: Sequence[float]) -> list[float]:
@@ -170,16 +166,21 @@ def zone_shares(sizes: Mapping[Zone, float], home: Zone) -> dict[Zone, float]:
     return {home: at_home, **{zone: abroad * room for zone, room in spare.items()}}
 
 
+def _by_zone(level: Sequence[EndpointStats], usable: Sequence[EndpointStats], home: Zone) -> list[Layer]:
+    groups = _grouped(usable, _zone)
+    sizes = {zone: sum(stats.endpoint.weight for stats in groups.get(zone, ())) for zone in _grouped(level, _zone)}
+    shares = zone_shares(sizes, home)
+    return [Layer(shares[zone], tuple(group)) for zone, group in groups.items()]
+
+
 def _zone(stats: EndpointStats) -> Zone:
     return stats.endpoint.locality.region, stats.endpoint.locality.zone
 
 
-def _weight(group: Iterable[EndpointStats]) -> float:
-    return sum(stats.endpoint.weight for stats in group)
-
-
-def _grouped(endpoints: Iterable[EndpointStats], name_of: Callable[[EndpointStats], Name]) -> Groups[Name]:
-    groups: Groups[Name] = {}
+def _grouped(
+    endpoints: Iterable[EndpointStats], name_of: Callable[[EndpointStats], Name]
+) -> dict[Name, list[EndpointStats]]:
+    groups: dict[Name, list[EndpointStats]] = {}
     for stats in endpoints:
         groups.setdefault(name_of(stats), []).append(stats)
     return groups

@@ -39,7 +39,8 @@ class Site:
     """The state of one function, or of the blocks of one Policy, and the calls made there."""
 
     def __init__(self, name: str, policy: Policy, clock: Clock) -> None:
-        self.bound = Bound(name, policy.replace(balancer=_Only(), outlier=None, hedge=None), Random(), _CLASSIFIER)
+        alone = policy.replace(balancer=_Only(), outlier=None, health=None, hedge=None)
+        self.bound = Bound(name, alone, Random(), _CLASSIFIER)
         self.bound.update((_Callee(name, 1),), clock())
         self._clock = clock
         self._mirror: Repeated | None = None
@@ -65,7 +66,7 @@ class Site:
 
     def after_fork(self) -> None:
         """In a forked child: nothing is in flight, and the mirror starts anew with the next call."""
-        self.bound.reset_in_flight()
+        self.bound.after_fork(self._clock())
         self._mirror = None
 
     def attempt(self, call: Call, send: Send) -> Attempt:

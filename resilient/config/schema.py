@@ -12,6 +12,10 @@
         policy: {timeout: 500ms}   # or patient
       stock:
         resolver: [10.0.0.1:80, 10.0.0.2:80]
+        policy: {health: {path: /ready}}
+      canary:
+        resolver: file:///etc/orders.json
+        subset: {version: v2}        # the endpoints with this label
     strict: false
 
 A mapping changes the fields that it names and leaves the others as they are: the top-level
@@ -25,6 +29,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from resilient.balance.locality import Failover
 from resilient.balance.outlier import OutlierDetection
 from resilient.config import registry
 from resilient.config.reader import FAULTY, Part, Reader, choice, did_you_mean, from_python, join, nested
@@ -36,6 +41,7 @@ from resilient.discovery.static import static
 from resilient.discovery.targets import parse_target
 from resilient.policy.breaker import Breaker
 from resilient.policy.budget import RetryBudget
+from resilient.policy.health import HealthCheck
 from resilient.policy.hedge import Hedge
 from resilient.policy.limit import Limit
 from resilient.policy.policy import Policy
@@ -148,6 +154,8 @@ _PARTS: Mapping[tuple[type, str], Part] = {
     (Policy, "breaker"): nested(Breaker),
     (Policy, "balancer"): choice(registry.balancers),
     (Policy, "outlier"): nested(OutlierDetection),
+    (Policy, "health"): nested(HealthCheck),
+    (Policy, "failover"): nested(Failover),
     (Policy, "hedge"): nested(Hedge),
     (Policy, "limit"): nested(Limit),
     (Policy, "fallback"): from_python,

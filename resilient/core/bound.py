@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient.balance.endpoint import Endpoint, EndpointStats, Locality
+from resilient.balance.hash_key import HashOn
 from resilient.balance.layered import layered
 from resilient.balance.locality import NOWHERE
-from resilient.balance.hash_key import HashOn
 from resilient.balance.picker import Pick, Picker
 from resilient.balance.ramp import Ramp
 from resilient.balance.subset import Subset
@@ -57,6 +58,7 @@ class Bound:
     """
 
     __slots__ = (
+        "_left",
         "_stats",
         "_version",
         "breaker",
@@ -128,11 +130,14 @@ class Bound:
         self.checker: Checked | None = None
         """Who checks health; None if nobody does."""
         self._stats: dict[str, EndpointStats] = {}
+        self._left: dict[str, float] = {}
+        """When the addresses went that are in `_stats` but not among the members."""
         self._version = 0
 
     def adopt(self, previous: Bound) -> None:
         """Take over from the same service under its previous policy what is still valid."""
         self._stats = previous._stats
+        self._left = previous._left
         self.typical = previous.typical
         self.failure = previous.failure
         for name in ("breaker", "hedge", "limit", "retry"):
@@ -182,8 +187,10 @@ class Bound:
     def _forget(self, now: float) -> None:
         present = {stats.address for stats in self.members}
         for address, stats in list(self._stats.items()):
-            if address not in present and stats.in_flight == 0 and now - stats.stamp > _MEMORY:
-                del self._stats[address]
+            if address in present:
+                self._left.pop(address, None)
+            elif now - self._left.setdefault(address, now) > _MEMORY and stats.in_flight == 0:
+                del self._stats[address], self._left[address]
 
     def rebuild(self, now: float) -> None:
         """Make a picker of the endpoints that may be used at `now`."""
@@ -245,7 +252,7 @@ class Bound:
         """True if an endpoint other than this one is in use."""
         return any(other is not stats and other.is_usable for other in self.members)
 
-    def feedback(self, send: Send, outcome: Outcome, now: float) -> None:
+    def feedback(self, send: Send, outcome: Outcome, now: float, route: Callable[[], str] | None = None) -> None:
         """Hand the result of an attempt to everything that learns from results; once for each.
 
         Called again for an attempt that has been observed, it changes nothing.
@@ -267,8 +274,12 @@ class Bound:
         health = self.policy.health
         if health is not None and is_draining(outcome.response):
             self.mark_unhealthy(send.pick.stats, now + health.lease, now)
-        if self.outlier is not None and self.outlier.observe(send.pick.stats, outcome, now, self.rng):
-            self.rebuild(now)
+        if self.outlier is not None:
+            stats = send.pick.stats
+            # Told apart only where something fails: naming the route costs as much as the rest.
+            about = route() if route is not None and (outcome.kind is Kind.FAILURE or stats.consecutive_failures) else None
+            if self.outlier.observe(stats, outcome, now, self.rng, route=about):
+                self.rebuild(now)
 
     def late_failure(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
         """Count a body that broke after its headers had counted as a success."""
@@ -284,12 +295,24 @@ class Bound:
         """
         return self.typical is None or seconds >= 4 * self.typical
 
-    def reset_in_flight(self) -> None:
-        """In a forked child: what was in flight is the parent's."""
+    def after_fork(self, now: float) -> None:
+        """In a forked child: what was in flight is the parent's, and so are held locks.
+
+        Statistics become copies: a pick of the parent's that ends here too counts on the old.
+        """
+        self._stats = {address: copy(stats) for address, stats in self._stats.items()}
         for stats in self._stats.values():
             stats.in_flight = 0
+        self.members = tuple(self._stats[stats.address] for stats in self.members)
+        self.watch = self.mirror = self.checker = None
         if self.policy.limit is not None:
             self.limit = self.policy.limit.bind()
+        if self.breaker is not None:
+            self.breaker.after_fork()
+        if self.outlier is not None:
+            self.outlier.after_fork()
+        if self.picker is not None:
+            self.rebuild(now)
 
     @property
     def in_flight(self) -> int:

@@ -87,7 +87,7 @@ class Call:
     """One call: what the edge tells the journey, the journey's state, and what it leaves.
 
     `idempotent`: the request may be processed twice. `replayable()`: its body can be sent
-    (again) from the start. `is_open(response)`: its body is still to be read; such a response
+    (again) from the start. `route()`: what it is about (`core/route.py`). `is_open(response)`: its body is still to be read; such a response
     leaves the journey with its pick and its place under the limit `held`. `outer_attempt`:
     the ordinal of the attempt that an outer layer is making of the same work. `stopped_at` is
     set by a driver that is cancelled, since the journey has no clock of its own.
@@ -107,6 +107,7 @@ class Call:
         "outer_attempt",
         "replayable",
         "report",
+        "route",
         "started",
         "stopped_at",
         "tried",
@@ -122,6 +123,7 @@ class Call:
         is_open: Callable[[Any], bool] | None = None,
         key: bytes | None = None,
         outer_attempt: int = 1,
+        route: Callable[[], str] | None = None,
     ) -> None:
         self.bound = bound
         self.deadline = deadline
@@ -130,6 +132,7 @@ class Call:
         self.is_open = is_open
         self.key = key
         self.outer_attempt = outer_attempt
+        self.route = route
         self.report = CallReport(bound.name)
         self.held: Held | None = None
         self.latest: Any = None
@@ -218,7 +221,7 @@ class Call:
                 address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge
             )
         )
-        self.bound.feedback(send, outcome, now)
+        self.bound.feedback(send, outcome, now, self.route)
         return outcome
 
     def out_of_time(self, outcome: Outcome, now: float) -> bool:

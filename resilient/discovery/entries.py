@@ -44,7 +44,7 @@ def _from_mapping(entry: Mapping[object, object]) -> Endpoint:
         address = parse_endpoint(settings["host"])
         settings |= {"host": address.host, "port": address.port}
     if "locality" in settings:
-        settings["locality"] = _locality(settings["locality"])
+        settings["locality"] = locality_of(settings["locality"])
     if "labels" in settings:
         settings["labels"] = _labels(settings["labels"])
     return Endpoint(**settings)
@@ -57,8 +57,8 @@ def _known_fields(entry: Mapping[object, object], fields: tuple[str, ...]) -> di
     return {str(name): value for name, value in entry.items()}
 
 
-def _locality(value: object) -> Locality:
-    """A mapping, or "region/zone/subzone" as Istio writes it."""
+def locality_of(value: object) -> Locality:
+    """A Locality from a mapping, or from "region/zone/subzone" as Istio writes it."""
     if isinstance(value, Locality):
         return value
     if isinstance(value, str) and value.count("/") < len(_LOCALITY_FIELDS):

@@ -140,6 +140,11 @@ class BreakerState:
         # A ready breaker may be given listeners at any time; ours has those that it was made with.
         self._heard = breaker.circuit_breaker is not None or bool(circuit.breaker.listeners)
 
+    def after_fork(self) -> None:
+        """In a forked child: locks that a thread of the parent held are never released."""
+        self._lock = allocate_lock()
+        self._circuit.after_fork()
+
     @property
     def state(self) -> str:
         """'closed', 'open' or 'half-open'. OPEN lasts until the first call after the break."""

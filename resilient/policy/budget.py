@@ -7,11 +7,11 @@ The windowed bucket is Finagle's RetryBudget (deposit one per request, withdraw 
 retry, 20 %, 10 a second) with two changes. Its window of 10 s keeps what calm times did not
 spend, and the first seconds of a fault spend it all at once: ours is 2 s. Its floor of
 `min_per_second` is there for the whole window at once, 100 retries at a cold start with its
-defaults; ours refills at that rate and holds one second's worth. And it is 1 a second, since
-every process has a budget of its own: ten that share 200 requests a second to a service of
-which 90 % fail make 1.70 attempts per call with 10 a second each, and 1.25 with 1, whatever
-number of attempts is allowed (tests/simulation). So over any time t:
-retries <= ratio * calls in (t + window) + min_per_second * (t + 1 s).
+defaults; ours refills at that rate and holds one second's worth, 5 at least, so that a process
+which has just begun can retry too. And it is 1 a second, since every process has a budget of
+its own: ten that share 200 requests a second to a service of which 90 % fail make 1.70 attempts
+per call with 10 a second each, and 1.26 with 1 (tests/simulation). So over any time t:
+retries <= ratio * calls in (t + window) + min_per_second * t + max(min_per_second, 5).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from resilient.core import check
 
+_RESERVE = 5.0  # retries: two calls of three attempts, or one of six
 _SLOTS = 10  # of the window, as Tower's TpsBudget has; the window moves by a tenth at a time
 
 
@@ -49,7 +50,7 @@ class RetryBudget:
 class BudgetState:
     """The counts of one budget. `deposit` per call, `withdraw` per retry or hedge."""
 
-    __slots__ = ("_balance", "_index", "_reserve", "_reserve_at", "_slot_end", "_slots", "_width", "budget")
+    __slots__ = ("_balance", "_full", "_index", "_reserve", "_reserve_at", "_slot_end", "_slots", "_width", "budget")
 
     def __init__(self, budget: RetryBudget) -> None:
         self.budget = budget
@@ -58,7 +59,8 @@ class BudgetState:
         self._index = 0
         self._slot_end = float("-inf")
         self._balance = 0.0  # the sum of the slots, kept beside them
-        self._reserve = budget.min_per_second
+        self._full = max(budget.min_per_second, _RESERVE) if budget.min_per_second else 0.0
+        self._reserve = self._full
         self._reserve_at: float | None = None
 
     def deposit(self, now: float) -> None:
@@ -89,9 +91,8 @@ class BudgetState:
         return max(0.0, self._balance) + self._reserve
 
     def _refill(self, now: float) -> None:
-        rate = self.budget.min_per_second
         since = self._reserve_at if self._reserve_at is not None else now
-        self._reserve = min(max(rate, 1.0) if rate else 0.0, self._reserve + rate * max(0.0, now - since))
+        self._reserve = min(self._full, self._reserve + self.budget.min_per_second * max(0.0, now - since))
         self._reserve_at = now
 
     def _turn(self, now: float) -> None:

@@ -69,6 +69,10 @@ class Circuit:
         self._call = _named(name)
         self._report = report
 
+    def after_fork(self) -> None:
+        """In a forked child: the lock of the old one may be held for ever."""
+        self._scribe = CircuitBreaker(state_storage=self.storage)
+
     def turn(self, state: str) -> Change | None:
         """Write a new state as pybreaker would: its time, its counters."""
         if state == STATE_OPEN:

@@ -121,13 +121,14 @@ class HealthState:
     that is unhealthy until its first good check.
     """
 
-    __slots__ = ("_is_edge", "_needed", "_run", "_setting", "healthy")
+    __slots__ = ("_good", "_is_edge", "_needed", "_run", "_setting", "healthy")
 
     def __init__(self, setting: HealthCheck, *, new: bool = False) -> None:
         self._setting = setting
         self.healthy = not new
         self._needed = 1 if new else setting.healthy_threshold
         self._run = 0
+        self._good = 0
         self._is_edge = False
 
     def observe(self, *, ok: bool, at_once: bool = False) -> bool:
@@ -149,6 +150,14 @@ class HealthState:
         """It was heard elsewhere that the endpoint is unhealthy."""
         if self.healthy:
             self._turn(healthy=False)
+
+    def recovers(self, *, ok: bool) -> bool:
+        """Count a check of an ejected endpoint; True if it has proved well, and may come back."""
+        self._good = self._good + 1 if ok else 0
+        if not self._setting.restores_ejected or self._good < self._setting.healthy_threshold:
+            return False
+        self._good = 0
+        return True
 
     def _turn(self, *, healthy: bool) -> None:
         self.healthy = healthy

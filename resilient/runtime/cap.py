@@ -21,9 +21,14 @@ class Cap:
     """At most `total` requests of a client on connections at once."""
 
     def __init__(self, total: int, binding: Binding) -> None:
-        self._limit = LimitState(total, sys.maxsize, 0.0)
+        self._total = total
         self._binding = binding
         self._body = _body_class(binding)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: nobody has a turn."""
+        self._limit = LimitState(self._total, sys.maxsize, 0.0)
 
     def enter(self, request: Any) -> None:
         """Wait for a turn; raises PoolTimeout."""
@@ -82,6 +87,9 @@ class _CountedBody:
             await self._stream.aclose()
         finally:
             self._leave()
+
+    def __del__(self) -> None:
+        self._leave()
 
 
 @cache

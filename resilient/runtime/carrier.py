@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncGenerator, Callable
+import weakref
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, Self
 
@@ -69,6 +71,7 @@ class Wires:
         self._wires: dict[str, Wire] = {}
         self._next_sweep = time.monotonic() + SWEEP_INTERVAL
         self._doubles = Doubles(binding, settings)
+        _carriers.add(self)
 
     @property
     def dials(self) -> bool:
@@ -105,9 +108,10 @@ class Wires:
                 self._wires.pop(address, None)
                 wire.close()
 
-    def forget(self) -> None:
-        """After a fork: these connections are the parent's."""
-        self._wires = {}
+    def after_fork(self) -> None:
+        """In a forked child: these connections are the parent's."""
+        wires, self._wires = self._wires, {}
+        _leave_to_parent(wires, self._cap)
 
     def close(self) -> None:
         """Close all connections."""
@@ -132,6 +136,7 @@ class AsyncWires:
         self._cap = Cap(total, binding) if total is not None else None
         self._homes: dict[object, _Home] = {}
         self._doubles = Doubles(binding, settings)
+        _carriers.add(self)
 
     @property
     def dials(self) -> bool:
@@ -172,6 +177,13 @@ class AsyncWires:
         home = self._homes[loop] = _Home()
         await home.open(lambda: self._homes.pop(loop, None))
         return home
+
+    def after_fork(self) -> None:
+        """In a forked child: these connections are the parent's."""
+        homes, self._homes = self._homes, {}
+        _inherited.append(homes)
+        for home in homes.values():
+            _leave_to_parent(home.wires, self._cap)
 
     async def aclose(self) -> None:
         """Close all connections of this event loop; those of others end with their loops."""
@@ -227,6 +239,18 @@ class _Home:
                 await wire.aclose()
 
 
+_inherited: list[object] = []
+"""What is a parent process's: never collected, since that could reach what they share."""
+
+
+def _leave_to_parent(wires: Mapping[str, Wire | AsyncWire], cap: Cap | None) -> None:
+    _inherited.append(wires)
+    for wire in wires.values():
+        wire.after_fork()
+    if cap is not None:
+        cap.after_fork()
+
+
 def _running_loop() -> object:
     """What tells event loops apart."""
     with suppress(RuntimeError):
@@ -252,3 +276,15 @@ def async_carrier(
     if transport is not None:
         return AsyncCarried(transport, binding, through_proxy=through_proxy)
     return AsyncWires(settings or WireSettings(), binding, total)
+
+
+_carriers: weakref.WeakSet[Wires | AsyncWires] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for carrier in list(_carriers):
+        carrier.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -11,12 +11,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from random import Random
 from typing import Protocol
 
 from resilient.core.bound import Bound
 from resilient.discovery.resolver import FixedResolver, ResolutionFailed, Resolver
+from resilient.runtime.health import HealthChecker
 
 log = logging.getLogger("resilient.discovery")
 
@@ -43,7 +46,7 @@ class Watch:
         self._waiters: set[Wakeable] = set()
         self._lock = threading.Lock()
         self._answered = False
-        self.task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def subscribe(self, waiter: Wakeable) -> None:
         """Wake `waiter` when the service is resolved or has failed to be; at once if it was."""
@@ -66,10 +69,21 @@ class Watch:
         for waiter in waiters:
             waiter.wake()
 
+    def start(self, rng: Random) -> None:
+        """Begin to follow, in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self.run(rng))
+        self._task.add_done_callback(self._ended)
+
     def cancel(self) -> None:
         """Stop following, in the control loop."""
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for what does not come any more."""
+        if task.cancelled() and self.bound.picker is None:
+            self.bound.failure = ResolutionFailed("its endpoints are not looked for any more")
+        self.answer()
 
     async def run(self, rng: Random) -> None:
         """Follow the resolver for ever; its failures leave the last good set in place."""
@@ -125,7 +139,10 @@ class Repeated:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.to_thread(self._work)
+            try:
+                await asyncio.to_thread(self._work)
+            except RuntimeError:  # the interpreter is ending, and starts no threads any more
+                return
             await asyncio.sleep(self._interval)
 
 
@@ -151,11 +168,8 @@ class Control:
             bound.update(resolver.endpoints(), self._clock())
             return None
         watch = Watch(bound, resolver, self._clock)
-        self.spawn(lambda: self._start(watch))
+        self.spawn(lambda: watch.start(self._rng))
         return watch
-
-    def _start(self, watch: Watch) -> None:
-        watch.task = asyncio.get_running_loop().create_task(watch.run(self._rng))
 
     def unwatch(self, watch: Watch) -> None:
         """Stop following a source."""
@@ -168,10 +182,17 @@ class Control:
         self.spawn(repeated.start)
         return repeated
 
-    def stop(self, repeated: Repeated) -> None:
-        """End a repetition."""
+    def check(self, bound: Bound) -> HealthChecker:
+        """Check the health of a service's endpoints, as its policy says."""
+        assert bound.policy.health is not None
+        checker = HealthChecker(bound, bound.policy.health, self._clock, self._rng)
+        self.spawn(checker.start)
+        return checker
+
+    def stop(self, job: Repeated | HealthChecker) -> None:
+        """End a repetition, or the checks of a service."""
         if self.running:
-            self.spawn(repeated.cancel)
+            self.spawn(job.cancel)
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Call `function` in the control loop, starting the thread if there is none."""
@@ -193,17 +214,23 @@ class Control:
         with self._lock:
             self._closed = True
             thread, loop = self._thread, self._loop
-            self._thread = self._loop = None
-        if thread is None or loop is None or not thread.is_alive():
+        if thread is None or loop is None:
             return
-        loop.call_soon_threadsafe(loop.stop)
+        with suppress(RuntimeError):  # another thread has closed it
+            loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
             thread.join(timeout)
 
     def forget(self) -> None:
-        """After a fork: the thread lives on in the parent only, so begin anew when needed."""
+        """In a forked child: the thread lives on in the parent only, so begin anew when needed."""
+        _inherited.append(self._loop)
         self._thread = self._loop = None
         self._lock = threading.Lock()
+        self._rng.seed()
+
+
+_inherited: list[object] = []
+"""Loops of a parent process: never collected, since that would close what they share with it."""
 
 
 @cache
@@ -214,6 +241,8 @@ def process_control() -> Control:
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
+    workers = ThreadPoolExecutor(thread_name_prefix="resilient-control")
+    loop.set_default_executor(workers)
     try:
         loop.run_forever()
         tasks = asyncio.all_tasks(loop)
@@ -221,7 +250,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
     finally:
+        workers.shutdown(wait=False, cancel_futures=True)  # what blocks ends by its own timeout
         asyncio.set_event_loop(None)
         loop.close()

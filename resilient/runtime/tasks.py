@@ -183,6 +183,7 @@ class _Runners:
 
 
 async def _close_quietly(response: Any) -> None:
-    # Nobody reads it; its connection is closed with it.
-    with suppress(Exception):
-        await response.aclose()
+    """Close a response that nobody reads, also while cancelled; its connection is closed with it."""
+    if response is not None:
+        with anyio.CancelScope(shield=True), suppress(Exception):
+            await response.aclose()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from resilient.balance.endpoint import Endpoint, Locality, parse_endpoint
+from resilient.balance.locality import NOWHERE
 from resilient.core import check
 
 
@@ -71,12 +73,16 @@ class FakeEndpoint:
 
         FakeEndpoint("10.0.0.1:80", Behaviour(latency=0.01)).at(5.0, latency=0.2).at(15.0, latency=0.01)
 
-    `requests` counts what arrived, `answered` what was answered.
+    `weight`, `priority`, `locality` and `labels` are what discovery says of it. `requests` counts
+    what arrived, `answered` what was answered.
     """
 
     address: str
     behaviour: Behaviour = field(default_factory=Behaviour)
     weight: float = 1.0
+    priority: int = 0
+    locality: Locality = NOWHERE
+    labels: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
     answered: int = 0
 
@@ -90,6 +96,17 @@ class FakeEndpoint:
             raise check.fault("FakeEndpoint.at", time, f"a time from {self._script[-1][0]} on; the script is in order")
         self._script.append((time, replace(self._script[-1][1], **changes)))  # type: ignore[arg-type]
         return self
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint as discovery finds it."""
+        return replace(
+            parse_endpoint(self.address),
+            weight=self.weight,
+            priority=self.priority,
+            locality=self.locality,
+            labels=tuple(sorted(self.labels.items())),
+        )
 
     def behaving(self, now: float) -> Behaviour:
         """How it behaves at `now`."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from resilient.balance.endpoint import Endpoint, parse_endpoint
+from resilient.balance.endpoint import Endpoint, Locality
+from resilient.balance.locality import NOWHERE
 from resilient.core.bound import Bound
 from resilient.core.call import Call, Journey, journey
 from resilient.core.classify import HttpClassifier
@@ -95,10 +96,18 @@ class Simulation:
         result = sim.run(rate=200, duration=20)
 
     `clients`: how many clients, each with a state of its own (balancing, breaker, budget), as
-    processes have. `seed`: the same seed gives the same trace.
+    processes have; they run in `localities`, in turn. `seed`: the same seed gives the same trace.
     """
 
-    def __init__(self, policy: Policy, endpoints: Sequence[FakeEndpoint], *, clients: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        endpoints: Sequence[FakeEndpoint],
+        *,
+        clients: int = 1,
+        localities: Sequence[Locality] = (NOWHERE,),
+        seed: int = 0,
+    ) -> None:
         self.now = 0.0
         self.endpoints = list(endpoints)
         self.result = Result()
@@ -110,19 +119,20 @@ class Simulation:
         self._order = itertools.count()
         known = self._values()
         self.clients = [
-            Bound("simulated", policy, Random(self._rng.random()), HttpClassifier()) for _ in range(clients)
+            Bound(
+                "simulated",
+                policy,
+                Random(self._rng.random()),
+                HttpClassifier(),
+                locality=localities[number % len(localities)],
+            )
+            for number in range(clients)
         ]
         for client in self.clients:
             client.update(known, 0.0)
 
     def _values(self) -> tuple[Endpoint, ...]:
-        return tuple(
-            parse_endpoint(fake.address) if fake.weight == 1.0 else self._weighted(fake) for fake in self.endpoints
-        )
-
-    def _weighted(self, fake: FakeEndpoint) -> Endpoint:
-        plain = parse_endpoint(fake.address)
-        return Endpoint(plain.host, plain.port, weight=fake.weight)
+        return tuple(fake.endpoint for fake in self.endpoints)
 
     def schedule(self, time: float, action: Callable[[], None]) -> None:
         """Do something at a time of the simulation; at infinity it never happens."""

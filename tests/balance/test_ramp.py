@@ -61,3 +61,40 @@ def test_picks_tell_the_ramp(outcome, share):
     assert stats.share_at(1.5) == 0.0
     pick.done(outcome, 2.0)
     assert stats.share_at(2.0) == share
+
+
+def test_the_time_of_slow_requests_does_not_count():
+    ramp = Ramp(10.0, patience=10.0)
+    ramp.picked(0.0)
+    ramp.observe(Kind.SUCCESS, 0.0, 0.0)
+    ramp.delay(2.0, 5.0)
+    assert ramp.share_at(5.0) == 0.3
+    assert not ramp.is_complete(11.9)
+    assert ramp.is_complete(12.0)
+
+
+def test_slow_requests_beside_each_other_count_once():
+    ramp = Ramp(10.0, patience=10.0)
+    ramp.picked(0.0)
+    ramp.observe(Kind.SUCCESS, 0.0, 0.0)
+    for _ in range(10):
+        ramp.delay(2.0, 5.0)
+    assert ramp.share_at(5.0) == 0.1
+    assert ramp.share_at(10.0) == 0.5
+
+
+def test_an_endpoint_that_is_slow_for_good_comes_to_its_share():
+    ramp = Ramp(10.0, patience=10.0)
+    ramp.picked(0.0)
+    ramp.observe(Kind.SUCCESS, 0.0, 0.0)
+    for now in range(1, 40):
+        ramp.delay(1.0, float(now))
+    assert ramp.is_complete(30.0)
+
+
+def test_a_slow_request_before_the_probe_has_ended_delays_nothing():
+    ramp = Ramp(10.0, patience=10.0)
+    ramp.picked(0.0)
+    ramp.delay(5.0, 1.0)
+    ramp.observe(Kind.SUCCESS, 0.0, 2.0)
+    assert ramp.is_complete(12.0)

@@ -75,5 +75,5 @@ def test_threads_lose_no_endpoint():
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(index for _, index in picker._queue) == list(range(7))
+    assert sorted(index for _, index in picker._turns) == list(range(7))
     assert max(stats.requests for stats in endpoints) - min(stats.requests for stats in endpoints) <= 2

@@ -139,7 +139,7 @@ def test_a_disliked_result_is_not_closed(world: World) -> None:
 
 
 def test_the_budget_bounds_retries(world: World) -> None:
-    budget = RetryBudget(ratio=0.0, min_per_second=1.0)
+    budget = RetryBudget(ratio=1.0, min_per_second=0)
 
     async def scenario() -> None:
         script = Script(world, ConnectionError)

@@ -21,7 +21,9 @@ class Certificates:
     def issue(cls, directory: Path) -> Certificates:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(directory / "ca.pem")
-        authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(directory / "client.pem")
+        authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(
+            directory / "client.pem"
+        )
         return cls(authority, directory / "ca.pem", directory / "client.pem")
 
     def server(self, *names: str, alpn: str = "http/1.1", asks: bool = False) -> ssl.SSLContext:

@@ -24,6 +24,8 @@ import resilient.httpx2
 LIBRARIES = {"httpx": (httpx, resilient), "httpx2": (httpx2, resilient.httpx2)}
 FLAVOURS = ("sync", "asyncio", "trio")
 WORLDS = [(library, flavour) for library in LIBRARIES for flavour in FLAVOURS]
+ONLY_HTTPX = pytest.mark.parametrize("world", [world for world in WORLDS if world[0] == "httpx"], indirect=True)
+ONLY_HTTPX2 = pytest.mark.parametrize("world", [world for world in WORLDS if world[0] == "httpx2"], indirect=True)
 
 abandons_generators = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """trio tells of the asynchronous generators that httpx leaves behind, when a body is not read to its end."""
@@ -71,7 +73,7 @@ class World:
         An option may be a function of no arguments, where the clients may not share its value.
         """
         plain, ours = (
-            outcome(lambda make=make: scenario(make(**_fresh(options))), self.library)
+            outcome(lambda make=make: self._play(scenario, make, options), self.library)
             for make in (self.plain, self.ours)
         )
         assert ours == plain
@@ -80,6 +82,13 @@ class World:
     def resilient_mesh(self, *args: Any, **options: Any) -> resilient.Mesh:
         """A Mesh, to look inside."""
         return resilient.Mesh(*args, **options)
+
+    def _play(self, scenario: Callable[[Face], Any], make: Callable[..., Face], options: dict[str, Any]) -> Any:
+        face = make(**_fresh(options))
+        try:
+            return scenario(face)
+        finally:
+            face.close()
 
     def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A hook or a handler, as the clients of this flavour want it."""
@@ -189,7 +198,9 @@ def _stream(client: Any, method: str, url: str, read: str, options: dict[str, An
         return response, list(getattr(response, f"iter_{read}")())
 
 
-async def _stream_async(client: Any, method: str, url: str, read: str, options: dict[str, Any]) -> tuple[Any, list[Any]]:
+async def _stream_async(
+    client: Any, method: str, url: str, read: str, options: dict[str, Any]
+) -> tuple[Any, list[Any]]:
     async with client.stream(method, url, **options) as response:
         return response, [item async for item in getattr(response, f"aiter_{read}")()]
 
@@ -206,7 +217,7 @@ def outcome(action: Callable[[], Any], library: Any) -> Any:
     """What an action gives: a value, or its exception as plain data."""
     try:
         return action()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
         return failure(error, library)
 
 

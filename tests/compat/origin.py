@@ -64,6 +64,11 @@ class Origin(Server):
         self.log: list[Seen] = []
         self.scheme = "https" if options.get("tls") else "http"
 
+    def __exit__(self, *exc: object) -> None:
+        # A client that keeps its connection would let a TLS server wait for its goodbye.
+        self.on_loop(lambda: [peer.writer.transport.abort() for peer in self.peers])
+        super().__exit__(*exc)
+
     def url(self, path: str = "/echo", host: str | None = None) -> str:
         return f"{self.scheme}://{host or self.endpoint.host}:{self.endpoint.port}{path}"
 

@@ -17,6 +17,8 @@ class Proxy(Server):
     def __init__(self, **options: Any) -> None:
         super().__init__(self._serve, **options)
         self.log: list[tuple[str, str, str | None]] = []
+        self.names: dict[str, tuple[str, int]] = {}
+        """Names that only the proxy can resolve."""
 
     def url(self, credentials: str = "") -> str:
         return f"http://{credentials}{self.endpoint.address}"
@@ -46,7 +48,8 @@ class Proxy(Server):
 
     async def _forward(self, peer: Peer, data: bytes, target: str) -> None:
         url = urlsplit(target)
-        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        address = self.names.get(url.hostname or "", (url.hostname, url.port))
+        reader, writer = await asyncio.open_connection(*address)
         path = target[target.index("/", len("http://")) :]
         writer.write(data.replace(target.encode(), path.encode(), 1))
         head = await reader.readuntil(b"\r\n\r\n")

@@ -10,10 +10,10 @@ import pytest_httpx
 import respx
 
 import resilient
-from tests.compat.library import World, told
+from tests.compat.library import ONLY_HTTPX, World, told
 from tests.compat.origin import Origin
 
-pytestmark = pytest.mark.parametrize("world", [("httpx", flavour) for flavour in ("sync", "asyncio", "trio")], indirect=True)
+pytestmark = ONLY_HTTPX
 
 QUICK = resilient.Policy(retry=resilient.Retry(wait=0))
 URL = "http://nowhere.invalid/x"
@@ -138,5 +138,3 @@ def test_respx_does_not_concern_httpx2(world: World, origin: Origin) -> None:
     with respx.mock(assert_all_called=False), resilient.httpx2.Client() as client:
         response: Any = client.get(origin.url())
     assert response.extensions["network_stream"] is not None
-
-

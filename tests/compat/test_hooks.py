@@ -20,7 +20,8 @@ def test_are_called_once_for_each_leg(world: World, origin: Origin, path: str) -
         calls.append(("request", request.method, str(request.url), "timeout" in request.extensions))
 
     def on_response(response: Any) -> None:
-        calls.append(("response", response.status_code, str(response.request.url), response.is_closed, response.is_stream_consumed))
+        state = response.is_closed, response.is_stream_consumed
+        calls.append(("response", response.status_code, str(response.request.url), *state))
 
     hooks = {"request": [world.function(on_request)], "response": [world.function(on_response)]}
 
@@ -51,7 +52,8 @@ def test_may_raise(world: World, origin: Origin, when: str) -> None:
     def refuse(_: Any) -> None:
         raise LookupError("no")
 
-    assert world.same(lambda face: face.get(origin.url()), event_hooks={when: [world.function(refuse)]})[0] == "LookupError"
+    hooks = {when: [world.function(refuse)]}
+    assert world.same(lambda face: face.get(origin.url()), event_hooks=hooks)[0] == "LookupError"
     hooks = {"response": [world.function(lambda response: response.raise_for_status())]}
     assert world.same(lambda face: face.get(origin.url("/status/404")), event_hooks=hooks)[0] == "HTTPStatusError"
 

@@ -61,7 +61,7 @@ def test_properties_can_be_changed(world: World, origin: Origin) -> None:
         client.headers["y"] = "4"
         client.cookies.set("d", "5")
         client.event_hooks = {"request": [], "response": []}
-        known = str(client.base_url), client.timeout.as_dict(), dict(client.cookies), client.trust_env, client.event_hooks
+        known = str(client.base_url), client.timeout.as_dict(), dict(client.cookies), client.event_hooks
         return told(face.get("deep")), known
 
     world.same(scenario)
@@ -176,6 +176,11 @@ def test_one_client_in_one_event_loop_after_another(library: str, flavour: str, 
     run(flavour, client.aclose)
 
 
+def _used_and_collected(client: Any, url: str) -> None:
+    asyncio.run(client.get(url))
+    gc.collect()
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_also_if_the_loop_did_not_end_well(library: str) -> None:
     client = LIBRARIES[library][1].AsyncClient()
@@ -185,14 +190,15 @@ def test_also_if_the_loop_did_not_end_well(library: str) -> None:
             assert loop.run_until_complete(client.get(origin.url())).status_code == 200
             loop.close()
         with pytest.warns(ResourceWarning):  # asyncio's, of the transports that were left open
-            asyncio.run(client.get(origin.url()))
-            gc.collect()
+            _used_and_collected(client, origin.url())
     asyncio.run(client.aclose())
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("flavour", FLAVOURS[1:])
-def test_a_forgotten_client_leaves_nothing_open_at_the_end_of_the_loop(library: str, flavour: str, no_leaks: None) -> None:
+def test_a_forgotten_client_leaves_nothing_open_at_the_end_of_the_loop(
+    library: str, flavour: str, no_leaks: None
+) -> None:
     async def forget(url: str) -> None:
         client = LIBRARIES[library][1].AsyncClient()
         assert (await client.get(url)).status_code == 200

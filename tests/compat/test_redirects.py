@@ -91,7 +91,9 @@ def test_while_streaming(world: World, origin: Origin) -> None:
 def test_cookies_are_those_of_the_client(world: World, origin: Origin) -> None:
     def scenario(face: Face) -> object:
         face.get(origin.url("/cookie?set=a%3D1"))
-        return told(face.get(origin.url("/redirect/302?to=/cookie%3Fset=b%3D2"), follow_redirects=True)), dict(face.cookies)
+        return told(face.get(origin.url("/redirect/302?to=/cookie%3Fset=b%3D2"), follow_redirects=True)), dict(
+            face.cookies
+        )
 
     _, cookies = world.same(scenario)
     assert cookies == {"a": "1", "b": "2", "second": "2"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compat.library import Face, World, told
+from tests.compat.library import ONLY_HTTPX2, Face, World, told
 from tests.compat.origin import Origin
 
 
@@ -168,8 +168,8 @@ def test_unicode_hosts(world: World, origin: Origin) -> None:
     )
 
 
+@ONLY_HTTPX2
 def test_query_of_httpx2(world: World, origin: Origin) -> None:
-    if hasattr(world.library.Client, "query"):
-        world.same(lambda face: told(face.query(origin.url(), content=b"select")))
-        plain, ours = origin.take()
-        assert ours == plain
+    world.same(lambda face: told(face.query(origin.url(), content=b"select")))
+    plain, ours = origin.take()
+    assert ours == plain

@@ -39,7 +39,10 @@ def test_reading(world: World, origin: Origin, path: str, name: str, on_client: 
     timeout = world.library.Timeout(5.0, read=SHORT)
     on_call = {} if on_client else {"timeout": timeout}
     on_both = {"timeout": timeout} if on_client else {}
-    assert world.same(lambda face: face.get(origin.url(path), **on_call), **on_both) == (name, f"GET {origin.url(path)}")
+    assert world.same(lambda face: face.get(origin.url(path), **on_call), **on_both) == (
+        name,
+        f"GET {origin.url(path)}",
+    )
     assert world.same(lambda face: face.stream("GET", origin.url(path), **on_call), **on_both)[0] == name
 
 
@@ -67,7 +70,11 @@ def test_writing(world: World) -> None:
 @pytest.mark.parametrize("timeout", [None, 5, 5.0, (1.0, 2.0, 3.0, 4.0)])
 def test_spellings(world: World, origin: Origin, timeout: Any) -> None:
     def scenario(face: Face) -> object:
-        return told(face.get(origin.url())), face.client.timeout.as_dict(), face.get(origin.url(), timeout=None).status_code
+        return (
+            told(face.get(origin.url())),
+            face.client.timeout.as_dict(),
+            face.get(origin.url(), timeout=None).status_code,
+        )
 
     world.same(scenario, timeout=timeout)
 

@@ -76,9 +76,7 @@ def test_the_environment(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca_file))
     with Origin(tls=certificates.server(*NAMES)) as origin:
-        given = world.same(
-            lambda face: face.get(origin.url()).status_code, verify=True, trust_env=trust_env
-        )
+        given = world.same(lambda face: face.get(origin.url()).status_code, verify=True, trust_env=trust_env)
     assert given == 200 if trust_env else given[0] == "ConnectError"
 
 

@@ -67,7 +67,13 @@ def test_responses_of_a_mock(world: World, read: str) -> None:
 
 def test_errors_of_a_mock(world: World) -> None:
     library = world.library
-    for error in (library.ConnectError("no"), library.ReadTimeout("late"), LookupError("a bug"), library.HTTPError("x")):
+    for error in (
+        library.ConnectError("no"),
+        library.ReadTimeout("late"),
+        LookupError("a bug"),
+        library.HTTPError("x"),
+    ):
+
         def handler(request: Any, error: Exception = error) -> Any:
             raise error
 
@@ -103,9 +109,7 @@ def test_a_transport_that_reads(world: World, origin: Origin) -> None:
     with resilient.Mesh() as mesh:
         for path in ("/chunked", "/zipped", "/status/404"):
             world.same(lambda face, path=path: told(face.get(origin.url(path))), transport=Fresh(reader, world))
-            world.same(
-                lambda face, path=path: face.stream("GET", origin.url(path))[1], transport=Fresh(reader, world)
-            )
+            world.same(lambda face, path=path: face.stream("GET", origin.url(path))[1], transport=Fresh(reader, world))
             face = world.ours(transport=reader(world), mesh=mesh)
             face.get(origin.url(path))
             face.stream("GET", origin.url(path))
@@ -158,7 +162,10 @@ def test_wsgi(world: World) -> None:
 
     if not world.is_async:
         transport = world.library.WSGITransport(app=app)
-        assert world.same(lambda face: told(face.post("http://app/x", content=b"in")), transport=transport)["body"] == b"POSTin"
+        assert (
+            world.same(lambda face: told(face.post("http://app/x", content=b"in")), transport=transport)["body"]
+            == b"POSTin"
+        )
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -177,7 +184,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def test_asgi(world: World, path: str) -> None:
     if world.is_async:
         transport = world.library.ASGITransport(app=app)
-        given = world.same(lambda face: told(face.post(path, content=b"in")), transport=transport, base_url="http://app")
+        given = world.same(
+            lambda face: told(face.post(path, content=b"in")), transport=transport, base_url="http://app"
+        )
         assert given == ("LookupError", None) if path == "/broken" else given["body"] == b"POSTin"
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import httpx_ws
 import pytest
 
 import resilient
-from tests.compat.library import Face, World
+from tests.compat.library import ONLY_HTTPX, ONLY_HTTPX2, Face, World
 from tests.compat.origin import Origin
 
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "shout"}
@@ -53,10 +52,9 @@ async def chat_async(client: Any, url: str) -> list[str]:
         return found
 
 
+@ONLY_HTTPX
 @pytest.mark.parametrize("scheme", ["http", "ws"])
 def test_httpx_ws(world: World, origin: Origin, scheme: str) -> None:
-    if world.library is not httpx:
-        pytest.skip("httpx-ws is for httpx; httpx2 has its own")
     url = origin.url("/websocket").replace("http", scheme, 1)
 
     def scenario(face: Face) -> Any:
@@ -79,9 +77,8 @@ async def chat2_async(client: Any, url: str) -> list[str]:
         return found
 
 
+@ONLY_HTTPX2
 def test_websockets_of_httpx2(world: World, origin: Origin) -> None:
-    if not hasattr(world.library.Client, "websocket"):
-        pytest.skip("httpx has none")
     url = origin.url("/websocket").replace("http", "ws", 1)
 
     def scenario(face: Face) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import httpx
@@ -18,7 +18,6 @@ from tests.runtime.wires import until
 
 FLAVOURS = ("sync", "asyncio", "trio")
 
-T = TypeVar("T")
 Request = dict[str, Any]
 """The arguments of `client.request`."""
 
@@ -55,6 +54,11 @@ class Threads:
             except httpx.HTTPError as error:
                 return found, error
         return found, None
+
+    def close_early(self, url: str) -> None:
+        """Close a response after its first bytes."""
+        with self.client.stream("GET", url) as response:
+            next(response.iter_raw())
 
     def wires(self) -> list[Any]:
         return list(self.client._transport._carrier._wires.values())
@@ -110,6 +114,14 @@ class Tasks:
         """The bytes that came, and the error that ended them."""
         return self._portal.call(self._read_stream, url)
 
+    async def _close_early(self, url: str) -> None:
+        async with self.client.stream("GET", url) as response:
+            await anext(response.aiter_raw())
+
+    def close_early(self, url: str) -> None:
+        """Close a response after its first bytes."""
+        self._portal.call(self._close_early, url)
+
     def wires(self) -> list[Any]:
         return [wire for home in self.client._transport._carrier._homes.values() for wire in home.wires.values()]
 
@@ -149,7 +161,3 @@ def calling(flavour: str, mesh: resilient.Mesh, **options: Any) -> Iterator[Call
     finally:
         caller.close()
         mesh.close()
-
-
-def until_true(condition: Callable[[], bool]) -> None:
-    until(condition)

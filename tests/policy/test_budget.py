@@ -31,6 +31,13 @@ def test_the_reserve_refills_at_its_rate_and_holds_one_second() -> None:
     assert spend(state, 60.0) == 10
 
 
+def test_a_slow_reserve_still_holds_five() -> None:
+    state = RetryBudget(ratio=0.0, min_per_second=1).bind()
+    assert spend(state, 0.0) == 5
+    assert spend(state, 2.0) == 2
+    assert spend(state, 60.0) == 5
+
+
 def test_what_was_deposited_leaves_with_the_window() -> None:
     state = RetryBudget(ratio=0.5, min_per_second=0, window=10).bind()
     for _ in range(10):
@@ -68,11 +75,11 @@ def test_wrong_settings_are_named(fields: dict[str, float], name: str) -> None:
 def test_law_retries_never_exceed_the_share_and_the_floor(
     gaps: list[float], tries: list[int], ratio: float, floor: float
 ) -> None:
-    """Over any history: withdrawn <= ratio * calls + floor * (seconds + 1)."""
+    """Over any history: withdrawn <= ratio * calls + floor * seconds + the reserve of the start."""
     state = RetryBudget(ratio=ratio, min_per_second=floor).bind()
     now, spent = 0.0, 0
     for calls, (gap, count) in enumerate(zip(gaps, tries, strict=False), start=1):
         now += gap
         state.deposit(now)
         spent += sum(state.withdraw(now) for _ in range(count))
-        assert spent <= ratio * calls + floor * now + max(floor, 1.0 if floor else 0.0) + 1e-6
+        assert spent <= ratio * calls + floor * now + (max(floor, 5.0) if floor else 0.0) + 1e-6

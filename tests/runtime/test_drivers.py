@@ -70,8 +70,8 @@ SCENARIOS = [
         ("1 a 200 0.5",), policy=HEDGED, endpoints=1,
     ),
     Scenario(
-        "the deadline passes while hedging", ((HANGS, 200), (HANGS, 200)), ("deadline", 0.6),
-        ("1 a timeout 0.6", "2 b timeout 0.4 hedge"), ("hedged", "deadline"), policy=HEDGED.replace(retry=None), deadline=0.6,
+        "the deadline passes while hedging", ((0.5, 503), (HANGS, 200)), ("deadline", 0.6),
+        ("1 a 503 0.5", "2 b timeout 0.4 hedge"), ("hedged", "deadline"), policy=HEDGED.replace(retry=None), deadline=0.6,
     ),
     Scenario(
         "the deadline passes in an attempt", ((HANGS, 200),), ("deadline", 0.6),

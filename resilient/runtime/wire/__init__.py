@@ -5,7 +5,8 @@ only the socket knows the endpoint.
 """
 
 from resilient.runtime.wire.deadline import attempt_deadline
+from resilient.runtime.wire.faults import TIMEOUTS
 from resilient.runtime.wire.settings import WireSettings
 from resilient.runtime.wire.wire import RESENT, AsyncWire, Wire
 
-__all__ = ["RESENT", "AsyncWire", "Wire", "WireSettings", "attempt_deadline"]
+__all__ = ["RESENT", "TIMEOUTS", "AsyncWire", "Wire", "WireSettings", "attempt_deadline"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import httpcore2
 
-from resilient.runtime.wire.deadline import within_deadline
+from resilient.runtime.wire.deadline import AttemptOver, is_over, within_deadline
 from resilient.runtime.wire.link import Link, poller
 
 
@@ -70,6 +71,8 @@ class SocketStream(httpcore2.NetworkStream):
             self._arm(timeout)
             data = self._sock.recv(max_bytes)
         except TimeoutError as error:
+            if self._link.multiplexed and is_over():
+                raise AttemptOver from error
             raise httpcore2.ReadTimeout(error) from error
         except OSError as error:
             raise httpcore2.ReadError(error) from error
@@ -102,7 +105,9 @@ class SocketStream(httpcore2.NetworkStream):
             self._sock.settimeout(timeout)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; a thread that waits on it goes on."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
         self._sock.close()
 
     def start_tls(

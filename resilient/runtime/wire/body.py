@@ -14,21 +14,36 @@ if TYPE_CHECKING:
 
 
 class Body:
-    """A blocking body. It occupies its connection until it is closed."""
+    """A blocking body. It occupies its connection until it is closed.
 
-    __slots__ = ("_exchange", "_open", "_stream", "_wire")
+    It is its own iterator, so that it can keep those beneath from the collector.
+    """
+
+    __slots__ = ("_exchange", "_open", "_parts", "_stream", "_wire")
 
     def __init__(self, wire: Wire, exchange: Exchange, stream: Any) -> None:
         self._wire = wire
         self._exchange = exchange
         self._stream = stream
+        self._parts: Any = None
         self._open = True
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._parts is None:
+            self._parts = iter(self._stream)
+        return self
+
+    def __next__(self) -> bytes:
         try:
-            yield from self._stream
+            return next(self._parts)  # type: ignore[no-any-return]
+        except StopIteration:
+            raise
         except Exception as error:
             raise self._wire.fault(error, self._exchange) from error
+
+    def __del__(self) -> None:
+        if self._open:
+            self._wire.lose(self._stream, self._parts)
 
     def close(self) -> None:
         """Give the connection back, or close it if the body was not read to its end."""
@@ -78,6 +93,10 @@ class AsyncBody:
                     await self._parts.aclose()
             finally:
                 self._wire.end()
+
+    def __del__(self) -> None:
+        if self._open:
+            self._wire.lose(self._stream, self._parts)
 
 
 @cache

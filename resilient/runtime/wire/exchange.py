@@ -89,7 +89,9 @@ class Exchange(httpcore2.Request):
         """What it is waiting for: `pool`, `connect`, or "" once a byte may have left."""
         if not self.unsent:
             return ""
-        return "pool" if self._link is None else "connect"
+        # On a multiplexed connection that has served, what is waited for is a stream.
+        is_queued = self._link is None or (self._link.multiplexed and self._link.reads > 0)
+        return "pool" if is_queued else "connect"
 
     @property
     def stale(self) -> bool:
@@ -101,7 +103,7 @@ class Exchange(httpcore2.Request):
         ask = getattr(self.stream, "replayable", None)
         return default if ask is None else bool(ask())
 
-    def refused(self, error: Exception) -> bool:
+    def refused(self, error: BaseException) -> bool:
         """True if the peer has said that it did not act on it (RFC 9113, sections 6.8, 8.7)."""
         event = error.args[0] if isinstance(error, httpcore2.RemoteProtocolError) and error.args else None
         last_stream_id = getattr(event, "last_stream_id", None)

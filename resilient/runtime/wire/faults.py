@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from resilient.binding import Binding
+from resilient.runtime.wire.deadline import AttemptOver
 from resilient.runtime.wire.exchange import Exchange
 
+TIMEOUTS = {"pool": "PoolTimeout", "connect": "ConnectTimeout", "": "ReadTimeout"}
+"""The exception of either library for an attempt that was cut off at a stage."""
 
-def translate(error: Exception, exchange: Exchange, binding: Binding, *, fresh: bool = True) -> Exception | None:
+
+def translate(error: BaseException, exchange: Exchange, binding: Binding, *, fresh: bool = True) -> Exception | None:
     """The exception to raise for `error`; None if it is not one of the wire.
 
     It carries `unsent` (not one byte of the request has left), `refused` (the peer did not
@@ -16,6 +20,8 @@ def translate(error: Exception, exchange: Exchange, binding: Binding, *, fresh: 
     when an earlier connection may have carried some of it.
     """
     kind = _kind(type(error), binding)
+    if isinstance(error, AttemptOver):
+        kind = binding.errors[TIMEOUTS[exchange.stage]]
     if kind is None:
         return None
     fault: Any = kind(_message(error))
@@ -26,7 +32,7 @@ def translate(error: Exception, exchange: Exchange, binding: Binding, *, fresh: 
     return fault  # type: ignore[no-any-return]
 
 
-def _kind(error: type[Exception], binding: Binding) -> type[Exception] | None:
+def _kind(error: type[BaseException], binding: Binding) -> type[Exception] | None:
     """By name: httpcore and httpx name their exceptions alike."""
     if error.__module__ == "h2.exceptions":
         return binding.errors["RemoteProtocolError"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import select
+from _thread import allocate_lock
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -40,6 +43,7 @@ class Link:
 
     __slots__ = (
         "_generation",
+        "_looking",
         "_poller",
         "_settings",
         "_stream",
@@ -62,6 +66,7 @@ class Link:
         self._generation = generation
         self._stream: Any = None
         self._poller: Callable[[], bool] | None = None
+        self._looking = allocate_lock()
 
     def connected(self, stream: Any) -> None:
         """The socket is there: the connection's age counts from now."""
@@ -77,6 +82,17 @@ class Link:
         tls = stream.get_extra_info("ssl_object")
         self.multiplexed = tls is not None and tls.selected_alpn_protocol() == "h2"
 
+    def after_fork(self) -> None:
+        """In a forked child: give up our copy of the socket, without a word to the peer.
+
+        Kept, it would hold the connection open when the parent closes its own.
+        """
+        if self._stream is not None:
+            wrapped = self._stream.get_extra_info("socket")
+            sock = getattr(wrapped, "_sock", wrapped)  # asyncio and trio hand out wrappers
+            with suppress(AttributeError, OSError):  # closed before, or a loop's own kind
+                os.close(sock.detach())
+
     @property
     def retired(self) -> bool:
         """True if the connection is to take no further request."""
@@ -88,9 +104,10 @@ class Link:
         Asks the kernel: an event loop may not have looked since the peer closed. On
         HTTP/1.1 any byte on an idle connection is its end; HTTP/2 has frames of its own.
         """
-        if self._poller is None:
-            self._poller = poller(self._stream.get_extra_info("socket"), self.multiplexed)
-        return self._poller()
+        with self._looking:  # a poll object refuses to serve two threads at once
+            if self._poller is None:
+                self._poller = poller(self._stream.get_extra_info("socket"), self.multiplexed)
+            return self._poller()
 
 
 def poller(sock: Any, multiplexed: bool = False) -> Callable[[], bool]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpcore2
 
 from resilient.balance.endpoint import Endpoint
 from resilient.runtime.wire.async_link import AsyncLink
 from resilient.runtime.wire.blocking import BlockingLink
+from resilient.runtime.wire.deadline import Turn
 from resilient.runtime.wire.exchange import Exchange
 from resilient.runtime.wire.link import Generation
 from resilient.runtime.wire.settings import WireSettings
@@ -14,10 +17,21 @@ from resilient.runtime.wire.settings import WireSettings
 _SECURE = (b"https", b"wss")
 
 
+def _multiplexed() -> Any:
+    """The module of HTTP/2 connections, which needs the `h2` package."""
+    from resilient.runtime.wire import multiplexed
+
+    return multiplexed
+
+
 class Connection(httpcore2.HTTPConnection):
     """A connection that knows its age, and looks before it is used again."""
 
     link: BlockingLink
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._connecting = Turn()
 
     def handle_request(self, request: httpcore2.Request) -> httpcore2.Response:
         """Send it, unless the peer has hung up; then the pool takes another connection."""
@@ -27,10 +41,27 @@ class Connection(httpcore2.HTTPConnection):
             raise httpcore2.ConnectionNotAvailable
         request.begin(self.link)
         try:
-            return super().handle_request(request)
+            if self._connection is None:
+                self._connect_once(request)
+            if self._connection is None:
+                raise httpcore2.ConnectionNotAvailable
+            return self._connection.handle_request(request)
         except httpcore2.ConnectionNotAvailable:
             request.turned_away()
             raise
+
+    def _connect_once(self, request: httpcore2.Request) -> None:
+        """Connect, or wait for another thread that does: one that gives up waiting is no failure."""
+        with self._connecting:
+            if self._connection is not None or self._connect_failed:
+                return
+            try:
+                stream = self._connect(request)
+            except BaseException:
+                self._connect_failed = True
+                raise
+            kind = _multiplexed().Multiplexed if self.link.multiplexed else httpcore2.HTTP11Connection
+            self._connection = kind(origin=self._origin, stream=stream, keepalive_expiry=self._keepalive_expiry)
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
@@ -85,7 +116,11 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
             raise httpcore2.ConnectionNotAvailable
         request.begin(self.link)
         try:
-            return await super().handle_async_request(request)
+            if self._connection is None:
+                await self._connect_once(request)
+            if self._connection is None:
+                raise httpcore2.ConnectionNotAvailable
+            return await self._connection.handle_async_request(request)
         except httpcore2.ConnectionNotAvailable:
             request.turned_away()
             raise
@@ -95,6 +130,19 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
             if self.link.born is not None and not (self.link.writes or self.link.multiplexed):
                 await self.aclose()
             raise
+
+    async def _connect_once(self, request: httpcore2.Request) -> None:
+        """Connect, or wait for another task that does: one that gives up waiting is no failure."""
+        async with self._request_lock:
+            if self._connection is not None or self._connect_failed:
+                return
+            try:
+                stream = await self._connect(request)
+            except BaseException:
+                self._connect_failed = True
+                raise
+            kind = _multiplexed().AsyncMultiplexed if self.link.multiplexed else httpcore2.AsyncHTTP11Connection
+            self._connection = kind(origin=self._origin, stream=stream, keepalive_expiry=self._keepalive_expiry)
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
 
@@ -10,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import Binding
 from resilient.runtime.wire.body import async_body_type, body_type
+from resilient.runtime.wire.deadline import AttemptOver
 from resilient.runtime.wire.exchange import Exchange, within_pool_deadline
 from resilient.runtime.wire.faults import translate
 from resilient.runtime.wire.link import Generation
@@ -26,10 +29,14 @@ class Attempt(Protocol):
     stage: str
 
 
+_FORGOTTEN = 600.0  # seconds; a wire unused for so long is closed though its connections never expire
+
+
 class _Common:
     """What does not depend on how one waits."""
 
     _body: Any
+    _pool: Any
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         self.endpoint = endpoint
@@ -39,6 +46,7 @@ class _Common:
         self._binding = binding
         self._generation = Generation()
         self._used = 0.0
+        self._lost: deque[tuple[Any, Any]] = deque()
 
     def unused(self, now: float) -> bool:
         """True if nothing is in flight and every connection has outlived its keep-alive.
@@ -46,14 +54,29 @@ class _Common:
         `now` in seconds of `time.monotonic()`: closing the wire then costs nobody a warm
         connection.
         """
-        return not self.in_flight and now - self._used >= (self._settings.keepalive_expiry or 0.0)
+        expiry = self._settings.keepalive_expiry
+        return not self.in_flight and now - self._used >= (_FORGOTTEN if expiry is None else expiry)
+
+    def after_fork(self) -> None:
+        """In a forked child: the connections are the parent's."""
+        for connection in self._pool.connections:
+            connection.link.after_fork()
 
     def end(self) -> None:
         """A body was closed, or there will be none."""
         self.in_flight -= 1
         self._used = monotonic()
 
-    def fault(self, error: Exception, exchange: Exchange) -> Exception:
+    def lose(self, stream: Any, parts: Any) -> None:
+        """A body was collected without being closed: the next request closes it.
+
+        Not at once: what the collector has interrupted may be the pool's own work. The
+        iterator is kept too, or it would be closed by the collector.
+        """
+        self._lost.append((stream, parts))
+        self.end()
+
+    def fault(self, error: BaseException, exchange: Exchange) -> BaseException:
         """What to raise for an error of httpcore's; others as they are."""
         return translate(error, exchange, self._binding) or error
 
@@ -67,7 +90,7 @@ class _Common:
             extensions=response.extensions,
         )
 
-    def _may_resend(self, error: Exception, exchange: Exchange, resend: bool) -> bool:
+    def _may_resend(self, error: BaseException, exchange: Exchange, resend: bool) -> bool:
         """True for the keep-alive race: the peer closed an idle connection as we took it.
 
         Any method may be sent again if nothing has left; with `resend` also when something
@@ -79,7 +102,7 @@ class _Common:
         self._generation.renew()
         return True
 
-    def _after_resend(self, error: Exception, first: Exchange, second: Exchange) -> Exception:
+    def _after_resend(self, error: BaseException, first: Exchange, second: Exchange) -> BaseException:
         return translate(error, second, self._binding, fresh=first.unsent) or error
 
 
@@ -102,11 +125,13 @@ class Wire(_Common):
         out to have been closed before. Raises the TransportErrors of the HTTP library, each
         with `unsent`, `refused` and `resent`. Keeps to `attempt_deadline`.
         """
+        if self._lost:
+            self._close_lost()
         exchange = self._exchange(request)
         self.in_flight += 1
         try:
             response = self._pool.handle_request(exchange)
-        except Exception as error:
+        except (Exception, AttemptOver) as error:
             if not self._may_resend(error, exchange, resend):
                 self.end()
                 raise self.fault(error, exchange) from error
@@ -121,7 +146,7 @@ class Wire(_Common):
         second.resent = True
         try:
             response = self._pool.handle_request(second)
-        except Exception as error:
+        except (Exception, AttemptOver) as error:
             self.end()
             raise self._after_resend(error, first, second) from error
         except BaseException:
@@ -134,6 +159,11 @@ class Wire(_Common):
         if self._settings.http2:
             exchange.watch(exchange.note)
         return exchange
+
+    def _close_lost(self) -> None:
+        while self._lost:
+            with suppress(Exception):  # IndexError: another thread was faster
+                self._lost.popleft()[0].close()
 
     def close(self) -> None:
         """Close all connections; what is under way on them fails."""
@@ -153,6 +183,8 @@ class AsyncWire(_Common):
 
         `attempt` is then told what the request was waiting for.
         """
+        if self._lost:
+            await self._close_lost()
         exchange = self._exchange(request)
         self.in_flight += 1
         try:
@@ -187,6 +219,11 @@ class AsyncWire(_Common):
         if self._settings.http2:
             exchange.watch(exchange.anote)
         return exchange
+
+    async def _close_lost(self) -> None:
+        while self._lost:
+            with suppress(Exception):
+                await self._lost.popleft()[0].aclose()
 
     async def aclose(self) -> None:
         """Close all connections; what is under way on them fails."""
