@@ -157,7 +157,9 @@ class Contender:
         return cpu_seconds(self._proxy.pid) if self._proxy else 0.0
 
 
-def compare(kind: str, names: Sequence[str], concurrency: Sequence[int], rounds: int, delay: str) -> Iterator[list[str]]:
+def compare(
+    kind: str, names: Sequence[str], concurrency: Sequence[int], rounds: int, delay: str
+) -> Iterator[list[str]]:
     """A row for each level of concurrency and contender."""
     with ExitStack() as stack:
         server = stack.enter_context(Child("benchmarks.answering", delay))
@@ -170,10 +172,10 @@ def compare(kind: str, names: Sequence[str], concurrency: Sequence[int], rounds:
                 turn = number % len(names)
                 for name in [*names[turn:], *names[:turn]]:
                     spent[name].append(contenders[name].spend(requests, in_flight))
-            yield from rows(f"{in_flight} {'in flight' if kind == 'async' else 'threads'}", spent)
+            yield from _rows(f"{in_flight} {'in flight' if kind == 'async' else 'threads'}", spent)
 
 
-def rows(label: str, spent: dict[str, list[float]]) -> Iterator[list[str]]:
+def _rows(label: str, spent: dict[str, list[float]]) -> Iterator[list[str]]:
     for name, microseconds in spent.items():
         ratios = [ours / bare for ours, bare in zip(microseconds, spent["httpx"], strict=True)]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
@@ -208,9 +210,10 @@ def measure(chosen: argparse.Namespace) -> None:
     before = report.machine()
     found = []
     for kind, names, levels in (("async", tuple(ASYNC), IN_FLIGHT), ("sync", SYNC, THREADS)):
-        names = [name for name in installed(names) if only is None or name in only]
-        levels = [level for level in levels if wanted is None or level in wanted]
-        found += [[f"{kind}: {row[0]}", *row[1:]] for row in compare(kind, names, levels, chosen.rounds, chosen.delay)]
+        who = [name for name in installed(names) if only is None or name in only]
+        concurrency = [level for level in levels if wanted is None or level in wanted]
+        rows = compare(kind, who, concurrency, chosen.rounds, chosen.delay)
+        found += [[f"{kind}: {row[0]}", *row[1:]] for row in rows]
     head = ("real connections", "best µs a request", "ratio to httpx", "least to most")
     report.publish("loopback", "CPU of a request on loopback", before, report.table(head, found))
 

@@ -3,7 +3,7 @@
     python benchmarks/storm.py [--rate 200] [--seconds 8]
 
 First in the simulator, with default policy and many calls; then with real servers, where a
-loop of three attempts around httpx shows what a retry budget is for.
+loop of three attempts around aiohttp shows what a retry budget is for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.faults.scenarios import SCENARIOS
 from resilient.testing import Behaviour, FakeEndpoint, Simulation
 
 FAILING = 0.9
-CONTENDERS = ("resilient", "httpx, 3 attempts")
+CONTENDERS = ("resilient", "aiohttp, 3 attempts")
 
 
 def simulated(rate: float, seconds: float, endpoints: int = 10) -> float:

@@ -133,19 +133,6 @@ class Httpx:
         await self._client.aclose()
 
 
-class NaiveRetries(Httpx):
-    """Bare httpx with three attempts for each call, as a loop around the call gives."""
-
-    async def _attempt(self) -> bool:
-        attempts = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(3),
-            wait=tenacity.wait_random_exponential(0.025, max=0.25),
-            retry=tenacity.retry_if_result(lambda ok: not ok) | tenacity.retry_if_exception_type(httpx.HTTPError),
-            retry_error_callback=lambda _: False,
-        )
-        return await attempts(super()._attempt)
-
-
 class Aiohttp:
     """aiohttp, which needs little CPU: behind a proxy it shows what is the proxy's own doing."""
 
@@ -154,19 +141,36 @@ class Aiohttp:
 
         self._session = aiohttp.ClientSession()
         self._errors = (aiohttp.ClientError, TimeoutError)
-        [self._url] = urls
+        self._urls = cycle(urls)
         self.refused: list[float] = []
 
     async def get(self, deadline: float) -> bool:
         try:
-            async with asyncio.timeout(deadline), self._session.get(self._url) as response:
-                await response.read()
-                return response.ok
+            async with asyncio.timeout(deadline):
+                return await self._attempt()
         except self._errors:
             return False
 
+    async def _attempt(self) -> bool:
+        async with self._session.get(next(self._urls)) as response:
+            await response.read()
+            return response.ok
+
     async def aclose(self) -> None:
         await self._session.close()
+
+
+class NaiveRetries(Aiohttp):
+    """Three attempts for each call, as a loop around the call gives."""
+
+    async def _attempt(self) -> bool:
+        attempts = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(3),
+            wait=tenacity.wait_random_exponential(0.025, max=0.25),
+            retry=tenacity.retry_if_result(lambda ok: not ok) | tenacity.retry_if_exception_type(self._errors),
+            retry_error_callback=lambda _: False,
+        )
+        return await attempts(super()._attempt)
 
 
 class Resilient:
@@ -203,7 +207,7 @@ CLIENTS: dict[str, type[Client]] = {
     "httpx, Envoy": Httpx,
     "aiohttp, Envoy": Aiohttp,
     "resilient": Resilient,
-    "httpx, 3 attempts": NaiveRetries,
+    "aiohttp, 3 attempts": NaiveRetries,
 }
 """The last one is there for the storm alone."""
 

@@ -46,9 +46,12 @@ class Measured:
 
 
 def run(scenario: Scenario, contender: str, seed: int) -> Measured:
-    with Child("benchmarks.faults.backend") as backend:
-        with target(contender, backend.receive()) as aim, Child("benchmarks.faults.traffic", contender) as traffic:
-            return _measure(scenario, contender, seed, Processes(backend, aim, traffic))
+    with (
+        Child("benchmarks.faults.backend") as backend,
+        target(contender, backend.receive()) as aim,
+        Child("benchmarks.faults.traffic", contender) as traffic,
+    ):
+        return _measure(scenario, contender, seed, Processes(backend, aim, traffic))
 
 
 class Processes(NamedTuple):

@@ -22,6 +22,7 @@ COLOURS = {
 }
 _LEFT, _WIDTH, _RIGHT, _TOP = 230, 480, 70, 46
 _BAR, _GAP = 11, 12
+_FONT = 'font-family="sans-serif" font-size="10"'
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def drawing(axis: Axis, results: Result) -> str:
     height = _TOP + sum(len(bars) * _BAR + _GAP for _, bars in groups) + 30
     width = _LEFT + _WIDTH + _RIGHT
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="10">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {_FONT}>',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         f'<text x="10" y="18" font-size="13" font-weight="bold">{escape(axis.title)}</text>',
         *_legend([contender for contender, _ in groups[0][1]] if groups else []),
@@ -108,4 +109,5 @@ def _group(axis: Axis, title: str, bars: Sequence[tuple[str, float]], y: float) 
 
 def _note(axis: Axis, y: float) -> Iterator[str]:
     if axis.log:
-        yield f'<text x="{_LEFT}" y="{y + 14}" fill="#666">logarithmic, {axis.label(axis.low)} to {axis.label(axis.high)}</text>'
+        scale = f"logarithmic, {axis.label(axis.low)} to {axis.label(axis.high)}"
+        yield f'<text x="{_LEFT}" y="{y + 14}" fill="#666">{scale}</text>'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -155,7 +156,7 @@ def arrivals(scenario: Scenario, seed: int) -> list[float]:
     rng = Random(seed)
     times = []
     steps = [*scenario.rates, (scenario.duration, 0.0)]
-    for (start, rate), (end, _) in zip(steps, steps[1:], strict=False):
+    for (start, rate), (end, _) in pairwise(steps):
         at = start + rng.expovariate(rate)
         while at < end:
             times.append(at)

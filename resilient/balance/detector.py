@@ -255,8 +255,8 @@ class OutlierDetector:
                 self._next_interval = now + setting.window
             self._schedule()
             for stats in all_stats:
-                if stats.evidence is None or stats.evidence.length != setting.window:
-                    stats.evidence = Evidence(setting.window)
+                if stats.evidence is not None and stats.evidence.length != setting.window:
+                    stats.evidence = None
         return [stats for stats in all_stats if stats.ejected_until is None]
 
 

@@ -13,6 +13,7 @@ from resilient.balance.locality import Layer
 from resilient.balance.picker import Balancer, Pick, Picker
 
 _HASHES = 1 << 64
+_TRIES = 2  # of one call in a layer, before another one is tried
 
 
 def layered(balancer: Balancer, layers: Sequence[Layer]) -> Picker:
@@ -26,13 +27,14 @@ class LayeredPicker:
     """Draws a layer by its share, and leaves the rest to the picker of that layer.
 
     A key draws the same layer each time, so that consistent hashing stays consistent while
-    shares are what they are. A retry that has tried all of a layer goes to the next one.
+    shares are what they are. A retry that has tried two of a layer, or all of it, goes to the
+    next one: what fails may be the layer (Envoy's `previous_priorities` with its frequency of 2).
     """
 
     __slots__ = ("_bounds", "_layers", "_pickers")
 
     def __init__(self, balancer: Balancer, layers: Sequence[Layer]) -> None:
-        self._layers = [layer.endpoints for layer in layers]
+        self._layers = [frozenset(layer.endpoints) for layer in layers]
         self._pickers = [balancer.picker(layer.endpoints) for layer in layers]
         self._bounds = list(accumulate(layer.share for layer in layers if layer.share))[:-1]
 
@@ -40,14 +42,19 @@ class LayeredPicker:
         self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None
     ) -> Pick | None:
         """An endpoint of the layer that was drawn; not one of `tried` if there is another."""
-        # A hash of its own: the part of all hashes that falls to a layer would fill but a part of its ring.
+        # A hash of its own: keys whose hashes are all below a bound would fill but a part of a ring.
         point = rng.random() if key is None else stable_hash(b"layer:" + key) / _HASHES
         index = bisect_right(self._bounds, point)
-        if tried and self._is_exhausted(index, tried):
-            others = (other for other in range(len(self._layers)) if not self._is_exhausted(other, tried))
-            index = next(others, index)
+        if tried:
+            index = self._untried(index, tried)
         return self._pickers[index].pick(now, rng, tried, key)
 
-    def _is_exhausted(self, index: int, tried: Sequence[EndpointStats]) -> bool:
-        layer = self._layers[index]
-        return len(layer) <= len(tried) and all(stats in tried for stats in layer)
+    def _untried(self, drawn: int, tried: Sequence[EndpointStats]) -> int:
+        """The layer that was drawn, or the first with a better chance."""
+        tries = [sum(stats in layer for stats in tried) for layer in self._layers]
+        order = sorted(range(len(tries)), key=lambda index: index != drawn)
+        for most in (_TRIES, len(tried) + 1):
+            for index in order:
+                if tries[index] < min(most, len(self._layers[index])):
+                    return index
+        return drawn

@@ -69,6 +69,7 @@ class Wires:
         self._binding = binding
         self._cap = Cap(total, binding) if total is not None else None
         self._wires: dict[str, Wire] = {}
+        self._closed = False
         self._next_sweep = time.monotonic() + SWEEP_INTERVAL
         self._doubles = Doubles(binding, settings)
         _carriers.add(self)
@@ -90,6 +91,7 @@ class Wires:
         endpoint = effect.pick.stats.endpoint
         wire = self._wires.get(endpoint.address)
         if wire is None:
+            _refuse_if(self._closed)
             wire = self._wires.setdefault(endpoint.address, Wire(endpoint, self._settings, self._binding))
         if self._cap is None:
             return wire.send(request, resend=effect.resend)
@@ -114,7 +116,8 @@ class Wires:
         _leave_to_parent(wires, self._cap)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. What is under way on them fails, and is not tried again."""
+        self._closed = True
         wires, self._wires = self._wires, {}
         for wire in wires.values():
             wire.close()
@@ -135,6 +138,7 @@ class AsyncWires:
         self._binding = binding
         self._cap = Cap(total, binding) if total is not None else None
         self._homes: dict[object, _Home] = {}
+        self._closed = False
         self._doubles = Doubles(binding, settings)
         _carriers.add(self)
 
@@ -157,6 +161,7 @@ class AsyncWires:
         endpoint = effect.pick.stats.endpoint
         wire = home.wires.get(endpoint.address)
         if wire is None:
+            _refuse_if(self._closed)
             wire = home.wires[endpoint.address] = AsyncWire(endpoint, self._settings, self._binding)
         if self._cap is None:
             return await wire.send(request, resend=effect.resend, attempt=effect)
@@ -187,6 +192,7 @@ class AsyncWires:
 
     async def aclose(self) -> None:
         """Close all connections of this event loop; those of others end with their loops."""
+        self._closed = True
         home = self._homes.pop(_running_loop(), None)
         if home is not None:
             await home.close()
@@ -249,6 +255,11 @@ def _leave_to_parent(wires: Mapping[str, Wire | AsyncWire], cap: Cap | None) -> 
         wire.after_fork()
     if cap is not None:
         cap.after_fork()
+
+
+def _refuse_if(closed: bool) -> None:
+    if closed:
+        raise RuntimeError("the client has been closed")
 
 
 def _running_loop() -> object:

@@ -76,6 +76,16 @@ def test_a_retry_that_has_tried_all_of_a_layer_goes_to_the_next(balancer) -> Non
     assert picker.pick(0.0, rng, tried, b"key").stats in endpoints
 
 
+def test_a_third_try_goes_to_another_layer() -> None:
+    endpoints = fleet(*[1] * 10)
+    picker = layered(RandomChoice(), [Layer(1.0, tuple(endpoints[:8])), Layer(0.0, tuple(endpoints[8:]))])
+    tried = []
+    for _ in range(10):
+        tried.append(picker.pick(0.0, Random(len(tried)), tried).stats)
+    assert [stats in endpoints[8:] for stats in tried] == [False, False, True, True, *[False] * 6]
+    assert len(set(tried)) == 10
+
+
 class AlmostOne(Random):
     def random(self):
         return 1.0 - 2**-53

@@ -13,7 +13,7 @@ import httpx_aiohttp.httpx2
 import pytest
 
 import resilient
-from tests.compat.library import Face, Fresh, World, abandons_generators, told
+from tests.compat.library import Face, Fresh, World, abandons_generators, told, trusting
 from tests.compat.origin import Origin
 
 QUICK = resilient.Policy(retry=resilient.Retry(wait=0))
@@ -102,7 +102,7 @@ def reader(world: World) -> Any:
             await response.aread()
             return response
 
-    return (Async if world.is_async else Sync)()
+    return (Async if world.is_async else Sync)(verify=trusting(world.library))
 
 
 def test_a_transport_that_reads(world: World, origin: Origin) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,14 +123,10 @@ def test_a_deadline_is_kept_while_another_call_connects(flavour, trust) -> None:
 
 
 def test_one_that_gives_up_waiting_for_a_connection_does_not_lose_it(flavour, tls, trust) -> None:
-    async def late(peer: Peer) -> None:
-        await asyncio.sleep(0.5)
-        await peer.writer.start_tls(tls)
-        await serve_h2(peer)
-
-    with serving(late) as server, met(flavour, [server], trust) as caller, elsewhere() as threads:
+    with serving(serve_h2, tls=tls) as server, met(flavour, [server], trust) as caller, elsewhere() as threads:
+        threads.submit(server.on_loop, lambda: time.sleep(0.5))  # meanwhile it accepts, and shakes no hands
         patient = threads.submit(caller.call, "GET", URL)
-        until(lambda: len(server.peers) == 1)
+        until(lambda: len(caller.wires()) == 1)
         assert isinstance(caller.call("GET", URL, extensions=within(0.1)), resilient.DeadlineExceeded)
         assert patient.result().status_code == 200
         assert caller.call("GET", URL).status_code == 200
@@ -163,6 +160,7 @@ def test_calls_that_were_given_up_do_not_use_up_the_streams(flavour, tls, trust)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # trio's, of httpx's own iterators
 def test_bodies_that_were_given_up_do_not_use_up_the_window(flavour, tls, trust) -> None:
     """httpcore opens the window of a connection to 16 MB, and for good."""
     size = 2**20
@@ -234,7 +232,7 @@ def resets_in_the_body() -> Script:
 
 def talks_nonsense() -> Script:
     async def script(peer: Peer) -> None:
-        await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await peer.send(b"\x00\x00\x01\x00\x00\x00\x00\x00\x00x")  # DATA of no stream
         await asyncio.sleep(LONG)
 
     return script
@@ -251,7 +249,11 @@ PERHAPS = {
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("script", UNPROCESSED.values(), ids=UNPROCESSED)
 def test_what_the_peer_has_not_acted_on_goes_elsewhere(flavour, script, method, tls, trust) -> None:
-    with serving(script, tls=tls) as bad, serving(serve_h2, tls=tls) as good, met(flavour, [bad, good], trust) as caller:
+    with (
+        serving(script, tls=tls) as bad,
+        serving(serve_h2, tls=tls) as good,
+        met(flavour, [bad, good], trust) as caller,
+    ):
         results = [caller.call(method, URL, content=b"pay") for _ in range(4)]
         assert [result.status_code for result in results] == [200] * 4
         reasons = Counter(attempt.reason for result in results for attempt in report_of(result).attempts)
@@ -262,7 +264,11 @@ def test_what_the_peer_has_not_acted_on_goes_elsewhere(flavour, script, method, 
 
 @pytest.mark.parametrize("script", PERHAPS.values(), ids=PERHAPS)
 def test_what_the_peer_may_have_acted_on_is_not_posted_twice(flavour, script, tls, trust) -> None:
-    with serving(script, tls=tls) as bad, serving(serve_h2, tls=tls) as good, met(flavour, [bad, good], trust) as caller:
+    with (
+        serving(script, tls=tls) as bad,
+        serving(serve_h2, tls=tls) as good,
+        met(flavour, [bad, good], trust) as caller,
+    ):
         results = [caller.call("POST", URL, content=b"pay") for _ in range(4)]
         failed = [result for result in results if not isinstance(result, httpx.Response)]
         assert failed
@@ -274,9 +280,11 @@ def test_what_the_peer_may_have_acted_on_is_not_posted_twice(flavour, script, tl
 
 
 def test_the_bystanders_of_a_goaway_are_not_posted_twice(flavour, tls, trust) -> None:
-    """Several streams are open; the peer has acted on the first of them."""
+    """Three streams are open, and the peer has acted on the first of them."""
 
     async def first_only(peer: Peer) -> None:
+        if peer.number:
+            await serve_h2(peer)
         connection = H2Peer(peer)
         await connection.start()
         streams: list[int] = []
@@ -285,13 +293,11 @@ def test_the_bystanders_of_a_goaway_are_not_posted_twice(flavour, tls, trust) ->
         await connection.respond(min(streams))
         await connection.go_away(min(streams))
 
-    with serving(first_only, tls=tls) as bad, serving(serve_h2, tls=tls) as good:
-        warm = POLICY.replace(retry=resilient.Retry(wait=0.0, budget=None))
-        with met(flavour, [bad, good], trust, warm) as caller:
-            requests = [{"method": "POST", "url": URL, "content": b"pay"} for _ in range(6)]
-            results = caller.together(requests)
-            assert [result.status_code for result in results] == [200] * 6
-            assert len(good.requests) == 5
+    with serving(first_only, tls=tls) as server, met(flavour, [server], trust) as caller:
+        results = caller.together([{"method": "POST", "url": URL, "content": b"pay"} for _ in range(3)])
+        assert [result.status_code for result in results] == [200] * 3
+        assert sum(report_of(result).flags == ["resent"] for result in results) == 2
+        assert len(server.requests) == 3 + 2
 
 
 def test_threads_and_tasks_may_share_a_connection(flavour, tls, trust) -> None:
@@ -303,6 +309,6 @@ def test_threads_and_tasks_may_share_a_connection(flavour, tls, trust) -> None:
             requests = [{"method": "POST", "url": URL, "content": b"pay"} for _ in range(16)]
             for _ in range(10):
                 assert [result.status_code for result in caller.together(requests)] == [200] * 16
-            assert (len(server.peers), len(server.requests)) == (1, 160)
+            assert len(server.requests) == 160
     finally:
         sys.setswitchinterval(interval)

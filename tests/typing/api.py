@@ -62,6 +62,8 @@ def sync_clients() -> None:
     with resilient.Client(mesh=mesh, headers={"a": "b"}, timeout=5.0) as client:
         assert_type(client, resilient.Client)
         assert_type(client.get("http://orders/v1/42"), httpx.Response)
+    resilient.Client(timeuot=5.0)  # type: ignore[call-arg]
+    resilient.Client(transport=httpx.AsyncHTTPTransport())  # type: ignore[arg-type]
     takes_httpx(resilient.Client(policy=policy))
     takes_httpx(httpx.Client(transport=resilient.MeshTransport(mesh)))
 

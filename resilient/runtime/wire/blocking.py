@@ -10,7 +10,7 @@ from typing import Any
 
 import httpcore2
 
-from resilient.runtime.wire.deadline import AttemptOver, is_over, within_deadline
+from resilient.runtime.wire.deadline import within_deadline
 from resilient.runtime.wire.link import Link, poller
 
 
@@ -71,8 +71,6 @@ class SocketStream(httpcore2.NetworkStream):
             self._arm(timeout)
             data = self._sock.recv(max_bytes)
         except TimeoutError as error:
-            if self._link.multiplexed and is_over():
-                raise AttemptOver from error
             raise httpcore2.ReadTimeout(error) from error
         except OSError as error:
             raise httpcore2.ReadError(error) from error

@@ -82,7 +82,10 @@ class Exchange(httpcore2.Request):
     @property
     def unsent(self) -> bool:
         """True if it is proven that not one byte of it has left."""
-        return not self._has_left and (self._link is None or self._link.writes == self._writes)
+        if self._has_left or self._link is None:
+            return not self._has_left
+        # What left on a shared connection may be another's: what has no stream has sent nothing.
+        return self._link.writes == self._writes or (self._link.multiplexed and self._stream_id is None)
 
     @property
     def stage(self) -> str:

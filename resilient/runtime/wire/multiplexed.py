@@ -3,22 +3,28 @@
 httpcore2 2.16 forgets a stream that was given up. h2 and the peer go on counting it: against
 the limit of streams and, with the bytes it had brought, against the connection's flow-control
 window; so cancellations would wear a connection out. And its threads share h2's state without
-a lock, and wait for one another without regard for their deadlines.
+a lock, and wait for one another without regard for their deadlines. And it takes for a fault
+of ours what the peer says against the protocol.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
 
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived
-from httpcore2 import AsyncHTTP2Connection, HTTP2Connection
+from h2.events import DataReceived, Event
+from h2.exceptions import ProtocolError
+from httpcore2 import AsyncHTTP2Connection, HTTP2Connection, Origin, RemoteProtocolError, Request
 
+from resilient.runtime.wire.blocking import SocketStream
 from resilient.runtime.wire.deadline import Places, Turn
+from resilient.runtime.wire.link import Link
+from resilient.runtime.wire.shared import SharedStream
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,19 +95,20 @@ def _give_up(state: H2Connection, stream_id: int, events: Mapping[int, Sequence[
 
     The frames leave with whatever is written next.
     """
-    for event in events.get(stream_id, ()):
-        if isinstance(event, DataReceived) and event.flow_controlled_length:
-            state.acknowledge_received_data(event.flow_controlled_length, stream_id)
-    stream = state.streams.get(stream_id)
-    if stream is not None and stream.open:
-        state.reset_stream(stream_id, ErrorCodes.CANCEL)
+    with suppress(ProtocolError):  # the connection has ended: there is nobody to tell
+        for event in events.get(stream_id, ()):
+            if isinstance(event, DataReceived) and event.flow_controlled_length:
+                state.acknowledge_received_data(event.flow_controlled_length, stream_id)
+        stream = state.streams.get(stream_id)
+        if stream is not None and stream.open:
+            state.reset_stream(stream_id, ErrorCodes.CANCEL)
 
 
 class Multiplexed(HTTP2Connection):
     """The blocking connection."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, origin: Origin, stream: SocketStream, keepalive_expiry: float | None, link: Link) -> None:
+        super().__init__(origin, SharedStream(stream, link), keepalive_expiry)
         self._h2_state: SharedState = SharedState(config=self.CONFIG)
         self._init_lock, self._read_lock, self._write_lock = Turn(), Turn(), Turn()  # type: ignore[assignment]
 
@@ -110,6 +117,14 @@ class Multiplexed(HTTP2Connection):
         if name == "_max_streams_semaphore":
             value = Places(self._h2_state.local_settings.max_concurrent_streams)
         super().__setattr__(name, value)
+
+    def _read_incoming_data(self, request: Request) -> list[Event]:
+        try:
+            return super()._read_incoming_data(request)
+        except ProtocolError as error:
+            self._connection_error = True
+            self._read_exception = RemoteProtocolError(str(error))
+            raise self._read_exception from error
 
     def _response_closed(self, stream_id: int) -> None:
         with self._h2_state.lock:
@@ -120,6 +135,14 @@ class Multiplexed(HTTP2Connection):
 
 class AsyncMultiplexed(AsyncHTTP2Connection):
     """The asynchronous connection."""
+
+    async def _read_incoming_data(self, request: Request) -> list[Event]:
+        try:
+            return await super()._read_incoming_data(request)
+        except ProtocolError as error:
+            self._connection_error = True
+            self._read_exception = RemoteProtocolError(str(error))
+            raise self._read_exception from error
 
     async def _response_closed(self, stream_id: int) -> None:
         _give_up(self._h2_state, stream_id, self._events)

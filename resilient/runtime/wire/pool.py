@@ -60,8 +60,10 @@ class Connection(httpcore2.HTTPConnection):
             except BaseException:
                 self._connect_failed = True
                 raise
-            kind = _multiplexed().Multiplexed if self.link.multiplexed else httpcore2.HTTP11Connection
-            self._connection = kind(origin=self._origin, stream=stream, keepalive_expiry=self._keepalive_expiry)
+            if self.link.multiplexed:
+                self._connection = _multiplexed().Multiplexed(self._origin, stream, self._keepalive_expiry, self.link)
+            else:
+                self._connection = httpcore2.HTTP11Connection(self._origin, stream, self._keepalive_expiry)
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
@@ -142,7 +144,7 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
                 self._connect_failed = True
                 raise
             kind = _multiplexed().AsyncMultiplexed if self.link.multiplexed else httpcore2.AsyncHTTP11Connection
-            self._connection = kind(origin=self._origin, stream=stream, keepalive_expiry=self._keepalive_expiry)
+            self._connection = kind(self._origin, stream, self._keepalive_expiry)
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
