@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +56,11 @@ class Child:
         self._process.stdout.close()
 
 
+def stop_on_sigterm() -> None:
+    """End by an exception when told to end, so that no child or proxy is left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 def orders() -> Any:
     """The next value from the parent; None when it has closed the pipe."""
     line = sys.stdin.readline()
@@ -72,7 +77,3 @@ def cpu_seconds(pid: int) -> float:
     """CPU time of all threads of a process, to the nanosecond: /proc/PID/stat counts in 10 ms."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def threads_allowed() -> int:
-    return len(os.sched_getaffinity(0))

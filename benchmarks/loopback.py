@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import proxies, report
-from benchmarks.children import Child, cpu_seconds, orders, reply
+from benchmarks.children import Child, cpu_seconds, orders, reply, stop_on_sigterm
 
 Get = Callable[[], Awaitable[Any]]
 IN_FLIGHT = (1, 10, 100, 500)
@@ -207,6 +207,7 @@ def main() -> None:
 def measure(chosen: argparse.Namespace) -> None:
     only = {"httpx", *chosen.only.split(",")} if chosen.only else None
     wanted = [int(level) for level in chosen.in_flight.split(",")] if chosen.in_flight else None
+    stop_on_sigterm()
     before = report.machine()
     found = []
     for kind, names, levels in (("async", tuple(ASYNC), IN_FLIGHT), ("sync", SYNC, THREADS)):

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import report
+from benchmarks.children import stop_on_sigterm
 from benchmarks.faults import measure
 from benchmarks.faults.measure import Measured
 from benchmarks.faults.scenarios import SCENARIOS
@@ -40,6 +41,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=6.0)
     options.add_argument("--repeat", type=int, default=3)
     chosen = options.parse_args()
+    stop_on_sigterm()
     before = report.machine()
     rows = [
         (one.contender, f"{one.success:.1%}", f"{one.p50:.0f}", f"{one.p99:.0f}", f"{one.cpu:.2f}")

@@ -92,7 +92,7 @@ def rolling_deploy() -> tuple[str, list[str], list[Row]]:
                 for endpoint in leaving:
                     endpoint.at(5.0 + step, **fault)
                 simulation.resolve(6.0 + step, [*old[5 * step + 5 :], *new[: 5 * step + 5]])
-            result = simulation.run(rate=2000, duration=30, idempotent=idempotent)
+            result = simulation.run(rate=1000, duration=28, idempotent=idempotent)
             during = result.between(5, 26)
             rows.append(
                 [

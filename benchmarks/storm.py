@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import resilient
 from benchmarks import report
+from benchmarks.children import stop_on_sigterm
 from benchmarks.faults import measure
 from benchmarks.faults.scenarios import SCENARIOS
 from resilient.testing import Behaviour, FakeEndpoint, Simulation
@@ -53,6 +54,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=8.0)
     options.add_argument("--repeat", type=int, default=3)
     chosen = options.parse_args()
+    stop_on_sigterm()
     before = report.machine()
     found = report.table(("", "requests for each call"), list(rows((200, 1000, 5000), chosen)))
     report.publish("storm", "Endpoints that fail 90 %", before, found)

@@ -1,12 +1,13 @@
-"""CPU per request of the wire, as a ratio to httpx.AsyncClient and httpx2.AsyncClient.
+"""CPU per request of the wire, as a ratio to httpx.AsyncClient.
 
-    python benchmarks/wire.py [--requests 300] [--rounds 7] [--uvloop]
+    python benchmarks/wire.py [--requests 300] [--rounds 7] [--in-flight 1 10 100 500] [--uvloop] [--http2]
 
-A server in another process answers at once; the client's CPU time is counted. The contenders
-take turns within each round; the median of the rounds is shown. "wire" is httpx.AsyncClient
-over AsyncWire, "wire on anyio" the same over httpcore's own way to asyncio; "bare wire" sends
-a prebuilt request without a client. What is installed matters: without the sniffio package,
-as `pip install httpx` leaves it, httpx looks for it in vain at each step.
+A server in another process answers at once with 200 bytes; the client's CPU time is counted.
+The contenders take turns within each round; the median of the rounds is shown. "resilient" is
+the client with all that a call passes through, "wire" is httpx.AsyncClient over AsyncWire,
+"bare wire" sends a prebuilt request without a client; each with both engines. What is
+installed matters: without the sniffio package, as `pip install httpx` leaves it, httpx looks
+for it in vain at each step. `--http2` compares HTTP/2 on one connection with HTTP/1.1 on many.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
-import httpcore2
 import httpx
-import httpx2
 
+import resilient
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import HTTPX
-from resilient.runtime.wire import AsyncWire, WireSettings, aio
-from resilient.runtime.wire.async_link import CountedStream
+from resilient.runtime.wire import AsyncWire, WireSettings
 
-IN_FLIGHT = (1, 10, 100)
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{"answer": 4200'
+BODY = b'{"answer": "%s"}' % (b"x" * 186)
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 Get = Callable[[], Awaitable[Any]]
 
 
@@ -43,29 +43,42 @@ class Answering(asyncio.Protocol):
         self.transport.write(ANSWER * data.count(b"\r\n\r\n"))
 
 
-async def serve() -> None:
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=512)
+class AnsweringH2(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        import h2.config
+        import h2.connection
+        import h2.settings
+
+        self.transport = transport
+        self.state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        most = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1000}
+        self.state.local_settings = h2.settings.Settings(client=False, initial_values=most)
+        self.state.initiate_connection()
+        transport.write(self.state.data_to_send())
+
+    def data_received(self, data: bytes) -> None:
+        for event in self.state.receive_data(data):
+            if type(event).__name__ == "StreamEnded":
+                self.state.send_headers(event.stream_id, [(":status", "200")])
+                self.state.send_data(event.stream_id, BODY, end_stream=True)
+        self.transport.write(self.state.data_to_send())
+
+
+async def serve(protocol: type[asyncio.Protocol]) -> None:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 class WireTransport(httpx.AsyncBaseTransport):
-    def __init__(self, port: int) -> None:
-        self.wire = AsyncWire(Endpoint("127.0.0.1", port), WireSettings(), HTTPX)
+    def __init__(self, wire: AsyncWire) -> None:
+        self.wire = wire
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return await self.wire.send(request, resend=True)
 
     async def aclose(self) -> None:
         await self.wire.aclose()
-
-
-async def connect_through_anyio(link, endpoint, timeout, local_address, socket_options):
-    backend = httpcore2.AnyIOBackend()
-    inner = await backend.connect_tcp(endpoint.host, endpoint.port, timeout, local_address, socket_options)
-    stream = CountedStream(inner, link)
-    link.connected(stream)
-    return stream
 
 
 async def cpu_per_request(get: Get, requests: int, in_flight: int) -> float:
@@ -81,59 +94,116 @@ async def cpu_per_request(get: Get, requests: int, in_flight: int) -> float:
     return (time.process_time() - start) / requests * 1e6
 
 
-async def compare(port: int, requests: int, rounds: int) -> None:
-    url = f"http://127.0.0.1:{port}/v1/42"
-    ours, theirs = aio.connect, connect_through_anyio
-    async with (
-        httpx.AsyncClient() as plain,
-        httpx2.AsyncClient() as second,
-        httpx.AsyncClient(transport=WireTransport(port)) as wired,
-        httpx.AsyncClient(transport=WireTransport(port)) as on_anyio,
-    ):
-        wire = wired._transport.wire
-        prebuilt = wired.build_request("GET", url)
+def have(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+class Contenders:
+    """By name; each asks for the same URL."""
+
+    def __init__(self, url: str, stack: AsyncExitStack) -> None:
+        self.url = url
+        self.stack = stack
+        self.by_name: dict[str, Get] = {}
+
+    async def client(self, name: str, client: Any) -> None:
+        await self.stack.enter_async_context(client)
+        self.by_name[name] = lambda: client.get(self.url)
+
+    async def wire(self, engine: str, settings: WireSettings) -> None:
+        url = httpx.URL(self.url)
+        wire = AsyncWire(Endpoint(url.host, url.port), settings, HTTPX)
+        client = httpx.AsyncClient(transport=WireTransport(wire))
+        await self.client(f"wire, {engine}", client)
+        prebuilt = client.build_request("GET", self.url)
 
         async def bare() -> None:
             await (await wire.send(prebuilt, resend=True)).aread()
 
-        contenders: dict[str, Get] = {
-            "httpx": lambda: plain.get(url),
-            "httpx2": lambda: second.get(url),
-            "wire on anyio": lambda: on_anyio.get(url),
-            "wire": lambda: wired.get(url),
-            "bare wire": bare,
-        }
-        for in_flight in IN_FLIGHT:
-            measured: dict[str, list[float]] = {name: [] for name in contenders}
-            for turn in range(rounds + 1):
-                for name, get in contenders.items():
-                    aio.connect = theirs if name == "wire on anyio" else ours
+        self.by_name[f"bare wire, {engine}"] = bare
+
+    async def aiohttp(self) -> None:
+        import aiohttp
+
+        session = await self.stack.enter_async_context(aiohttp.ClientSession())
+
+        async def get() -> None:
+            async with session.get(self.url) as response:
+                await response.read()
+
+        self.by_name["aiohttp"] = get
+
+
+async def others(contenders: Contenders) -> None:
+    await contenders.client("httpx", httpx.AsyncClient())
+    if have("httpx2"):
+        import httpx2
+
+        await contenders.client("httpx2", httpx2.AsyncClient())
+    if have("niquests"):
+        import niquests
+
+        await contenders.client("niquests", niquests.AsyncSession())
+    if have("httpx_aiohttp"):
+        import httpx_aiohttp
+
+        await contenders.client("httpx-aiohttp", httpx_aiohttp.HttpxAiohttpClient())
+    if have("aiohttp"):
+        await contenders.aiohttp()
+
+
+async def http1(contenders: Contenders) -> None:
+    await others(contenders)
+    for engine in ("default", "fast"):
+        await contenders.client(f"resilient, {engine}", resilient.AsyncClient(wire=engine))
+        await contenders.wire(engine, WireSettings(engine=engine))
+
+
+async def http2(contenders: Contenders) -> None:
+    await contenders.client("httpx", httpx.AsyncClient(http1=False, http2=True))
+    await contenders.client("resilient", resilient.AsyncClient(http1=False, http2=True))
+    await contenders.wire("http2", WireSettings(http1=False, http2=True))
+
+
+async def compare(port: int, chosen: argparse.Namespace) -> None:
+    async with AsyncExitStack() as stack:
+        contenders = Contenders(f"http://127.0.0.1:{port}/v1/42", stack)
+        await (http2 if chosen.http2 else http1)(contenders)
+        for in_flight in chosen.in_flight:
+            measured: dict[str, list[float]] = {name: [] for name in contenders.by_name}
+            for turn in range(chosen.rounds + 1):
+                for name, get in contenders.by_name.items():
+                    requests = max(chosen.requests, in_flight)
                     spent = await cpu_per_request(get, requests, in_flight)
                     if turn:  # the first warms up
                         measured[name].append(spent)
-            report(in_flight, {name: statistics.median(values) for name, values in measured.items()})
+            report(in_flight, measured)
 
 
-def report(in_flight: int, medians: dict[str, float]) -> None:
-    for name, spent in medians.items():
-        to_httpx, to_httpx2 = spent / medians["httpx"], spent / medians["httpx2"]
-        print(f"{in_flight:>9}  {name:<14}{spent:>9.0f}{to_httpx:>10.2f}{to_httpx2:>10.2f}")
+def report(in_flight: int, measured: dict[str, list[float]]) -> None:
+    for name, values in measured.items():
+        # Of the same round, since the machine is not equally busy in all of them.
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(values, measured["httpx"], strict=True))
+        print(f"{in_flight:>9}  {name:<20}{statistics.median(values):>9.0f}{ratio:>10.3f}", flush=True)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--requests", type=int, default=300, help="of each contender in each round")
     options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--in-flight", type=int, nargs="+", default=[1, 10, 100, 500])
     options.add_argument("--uvloop", action="store_true", help="run the clients on uvloop")
-    options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument("--http2", action="store_true", help="HTTP/2 with prior knowledge")
+    options.add_argument("--serve", choices=["h1", "h2"], help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.serve:
-        asyncio.run(serve())
+        asyncio.run(serve(AnsweringH2 if chosen.serve == "h2" else Answering))
         return
-    sniffio = "with" if importlib.util.find_spec("sniffio") else "without"
-    print(f"Python {sys.version.split()[0]}, {sniffio} sniffio, {'uvloop' if chosen.uvloop else 'asyncio'}")
-    print("in flight  contender     us/request  to httpx to httpx2")
-    server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
+    loop = "uvloop" if chosen.uvloop else "asyncio"
+    print(f"Python {sys.version.split()[0]}, {'with' if have('sniffio') else 'without'} sniffio, {loop}")
+    print("in flight  contender           us/request  to httpx")
+    command = [sys.executable, __file__, "--serve", "h2" if chosen.http2 else "h1"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         port = int(server.stdout.readline())
         run = asyncio.run
@@ -141,7 +211,7 @@ def main() -> None:
             import uvloop
 
             run = uvloop.run
-        run(compare(port, chosen.requests, chosen.rounds))
+        run(compare(port, chosen))
     finally:
         server.terminate()
         server.wait()

@@ -44,18 +44,22 @@ if TYPE_CHECKING:
         UnknownService,
     )
     from resilient.mesh import Mesh
+    from resilient.policy.adaptive import AdaptiveLimit, GradientLimit
     from resilient.policy.breaker import Breaker
     from resilient.policy.budget import RetryBudget
     from resilient.policy.health import HealthCheck
     from resilient.policy.hedge import Hedge
     from resilient.policy.limit import Limit
+    from resilient.policy.pacing import Pacing
     from resilient.policy.policy import Policy
     from resilient.policy.retry import Retry
+    from resilient.policy.throttle import Throttle
     from resilient.runtime.body import ReplayableBody
     from resilient.service import Service
     from resilient.transport import AsyncMeshTransport, MeshTransport
 
 _HOMES = {
+    "AdaptiveLimit": "policy.adaptive",
     "AsyncClient": "client",
     "AsyncMeshTransport": "transport",
     "AttemptReport": "core.report",
@@ -67,6 +71,7 @@ _HOMES = {
     "DeadlineExceeded": "errors",
     "Endpoint": "balance.endpoint",
     "Failover": "balance.locality",
+    "GradientLimit": "policy.adaptive",
     "HashOn": "balance.hash_key",
     "HealthCheck": "policy.health",
     "Hedge": "policy.hedge",
@@ -81,6 +86,7 @@ _HOMES = {
     "MeshTransport": "transport",
     "NoEndpoint": "errors",
     "OutlierDetection": "balance.outlier",
+    "Pacing": "policy.pacing",
     "PeakEwma": "balance.peak_ewma",
     "Policy": "policy.policy",
     "Random": "balance.random_choice",
@@ -92,6 +98,7 @@ _HOMES = {
     "RingHash": "balance.ring_hash",
     "RoundRobin": "balance.round_robin",
     "Service": "service",
+    "Throttle": "policy.throttle",
     "UnknownService": "errors",
     "bound_of": "callsite",
     "deadline": "context",
@@ -104,6 +111,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdaptiveLimit",
     "AsyncClient",
     "AsyncMeshTransport",
     "AttemptReport",
@@ -115,6 +123,7 @@ __all__ = [
     "DeadlineExceeded",
     "Endpoint",
     "Failover",
+    "GradientLimit",
     "HashOn",
     "HealthCheck",
     "Hedge",
@@ -129,6 +138,7 @@ __all__ = [
     "MeshTransport",
     "NoEndpoint",
     "OutlierDetection",
+    "Pacing",
     "PeakEwma",
     "Policy",
     "Random",
@@ -140,6 +150,7 @@ __all__ = [
     "RingHash",
     "RoundRobin",
     "Service",
+    "Throttle",
     "UnknownService",
     "__version__",
     "bound_of",

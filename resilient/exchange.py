@@ -36,7 +36,7 @@ _REFUSALS: dict[str, type[errors.MeshError]] = {
     "no-endpoint": errors.NoEndpoint,
     "circuit-open": errors.CircuitOpen,
     "overflow": errors.LimitExceeded,
-    "rate-limited": errors.RateLimited,
+    "throttled": errors.RateLimited,
 }
 
 
@@ -208,7 +208,7 @@ def _message(outcome: Outcome, call: Call) -> str:
         "no-endpoint": "no endpoint" + (f" of the subset {subset}" if subset is not None else ""),
         "circuit-open": "the circuit is open",
         "overflow": f"too many calls in flight: {limit}",
-        "rate-limited": "rate limited",
+        "throttled": "overloaded, and throttled on our side",
     }[outcome.reason]
     tries = f" ({report})" if report.attempts else ""
     return f"{report.service}: {text}{tries}"

@@ -23,10 +23,12 @@ from resilient.core.bound import Bound
 from resilient.core.classify import HttpClassifier
 from resilient.discovery.dns import dns
 from resilient.discovery.entries import locality_of
+from resilient.policy.limit import LimitState
 from resilient.policy.policy import Policy
 from resilient.runtime.breaker_mirror import BreakerMirror
 from resilient.runtime.control import Control, Repeated, Watch
 from resilient.runtime.health import HealthChecker
+from resilient.runtime.lag import Lags
 from resilient.service import Service
 
 log = logging.getLogger("resilient.breaker")
@@ -51,7 +53,8 @@ class Mesh:
     `policy`: for services without one, and for every other host. `strict`: refuse hosts that
     are not services. `locality`: where this process runs, as a Locality or "region/zone/subzone";
     default: the environment variable RESILIENT_LOCALITY. `seed`: makes the choices of this mesh
-    repeatable.
+    repeatable. `max_lag`: seconds by which an event loop of ours may be late (0.05); while it is
+    later than that, timeouts are not held against endpoints, and nothing is hedged.
 
     A Mesh may be shared by clients of any kind, threads and event loops. It starts at most
     one thread, when a source has to be watched or health be checked; `close()` ends it, and so does the end of
@@ -66,9 +69,12 @@ class Mesh:
         strict: bool = False,
         locality: Locality | str | None = None,
         seed: int | None = None,
+        max_lag: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check.seconds("Mesh.max_lag", max_lag)
         self.clock = clock
+        self.lags = Lags(max_lag, clock)
         self.rng = Random(seed)
         self.locality = locality_of(os.environ.get("RESILIENT_LOCALITY", "") if locality is None else locality)
         self._control = Control(clock, Random(self.rng.random()))
@@ -195,10 +201,21 @@ class Mesh:
         key = next((key for key, bound in snapshot.hosts.items() if not bound.in_flight), next(iter(snapshot.hosts)))
         self._release(snapshot.hosts.pop(key))
 
+    @property
+    def lag(self) -> float:
+        """Seconds by which our event loops are late at present, the latest of them.
+
+        0 for threads, and while no call is under way: it is measured with the calls alone.
+        """
+        return self.lags.seconds(self.clock())
+
     def status(self) -> dict[str, dict[str, Any]]:
-        """What is known now, as plain data: for each service its endpoints and its breaker."""
-        now = self.clock()
-        return {bound.name: _status(bound, now) for bound in self._bounds()}
+        """What is known now, as plain data: for each service its endpoints, breaker and limit.
+
+        `lag` is that of the mesh.
+        """
+        now, lag = self.clock(), self.lag
+        return {bound.name: {"lag": lag, **_status(bound, now)} for bound in self._bounds()}
 
     def close(self) -> None:
         """End the watching and its thread; may be called again, and from any thread.
@@ -249,9 +266,15 @@ def _log_listener(error: Exception) -> None:
     log.error("a listener of a breaker failed: %r", error)
 
 
+def _limit_status(limit: LimitState) -> dict[str, int]:
+    return {"max_in_flight": limit.max_in_flight, "in_flight": limit.in_flight, "waiting": limit.waiting}
+
+
 def _status(bound: Bound, now: float) -> dict[str, Any]:
     return {
         "breaker": bound.breaker.state if bound.breaker is not None else None,
+        "limit": _limit_status(bound.limit) if bound.limit is not None else None,
+        "refusal_ratio": bound.throttle.refusal_ratio(now) if bound.throttle is not None else 0.0,
         "resolved": bound.picker is not None,
         "error": str(bound.failure) if bound.failure is not None else None,
         "endpoints": [

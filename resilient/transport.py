@@ -158,7 +158,7 @@ class AsyncTransport(_MeshTransport):
             transport, settings, self._binding, through_proxy, max_connections
         )
         self._suppress = self._is_instrumentable(transport)
-        self._driver = TaskDriver(self.mesh.clock)
+        self._driver = TaskDriver(self.mesh.clock, lags=self.mesh.lags)
         self._exchanges = Exchanges(self.mesh, self._binding, self._carrier)
 
     async def handle_async_request(self, request: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from benchmarks.children import Child
 from benchmarks.faults.contenders import Target, target
@@ -28,7 +29,8 @@ class Measured:
     fast is not to be fast. `amplification`: requests that were sent for each call. `bad_share`:
     the bad endpoint's share of them, from GRACE seconds after the fault on. `goodput`: good
     answers a second. `recovery`: seconds after the fault until the last call that failed was
-    due. `cpu`: milliseconds of client, traffic and proxy for each call.
+    due. `cpu`: milliseconds of client, traffic and proxy for each call. `stall`: the longest
+    time by which a bystander that only sleeps was woken too late: the machine's doing.
     """
 
     scenario: str
@@ -43,6 +45,7 @@ class Measured:
     goodput: float
     recovery: float
     cpu: float
+    stall: float
 
 
 def run(scenario: Scenario, contender: str, seed: int) -> Measured:
@@ -52,6 +55,29 @@ def run(scenario: Scenario, contender: str, seed: int) -> Measured:
         Child("benchmarks.faults.traffic", contender) as traffic,
     ):
         return _measure(scenario, contender, seed, Processes(backend, aim, traffic))
+
+
+class Bystander(threading.Thread):
+    """Sleeps for moments, and notes the longest `stall`, in seconds, by which it overslept."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.stall = 0.0
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            began = time.monotonic()
+            time.sleep(0.005)
+            self.stall = max(self.stall, time.monotonic() - began - 0.005)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self.join()
 
 
 class Processes(NamedTuple):
@@ -67,12 +93,13 @@ def _measure(scenario: Scenario, contender: str, seed: int, processes: Processes
     cpu = -aim.cpu_seconds()
     backend.send({"start": start, **scenario.plan()})
     traffic.send({"urls": aim.urls, "start": start, "arrivals": due, "deadline": scenario.deadline})
-    by_proxy = _refused_by_proxy(scenario, aim, start)
-    found = traffic.receive()
+    with Bystander() as bystander:
+        by_proxy = _refused_by_proxy(scenario, aim, start)
+        found = traffic.receive()
     cpu += aim.cpu_seconds() + found["cpu"]
     sent = [(at, number) for at, number in backend.ask("stop")]
     sent += [(at, scenario.bad) for at in [*found["refused"], *by_proxy]]
-    return _summary(scenario, contender, found["calls"], sent, cpu)
+    return _summary(scenario, contender, found["calls"], sent, cpu, bystander.stall)
 
 
 def _refused_by_proxy(scenario: Scenario, aim: Target, start: float) -> list[float]:
@@ -88,7 +115,12 @@ def _refused_by_proxy(scenario: Scenario, aim: Target, start: float) -> list[flo
 
 
 def _summary(
-    scenario: Scenario, contender: str, calls: Calls, sent: Sequence[tuple[float, int | None]], cpu: float
+    scenario: Scenario,
+    contender: str,
+    calls: Calls,
+    sent: Sequence[tuple[float, int | None]],
+    cpu: float,
+    stall: float,
 ) -> Measured:
     during = [call for call in calls if WARM_UP <= call[0] < scenario.end]
     good = sum(ok for _, _, ok in during)
@@ -108,6 +140,7 @@ def _summary(
         goodput=good / scenario.seconds,
         recovery=max((at - scenario.end for at, _, ok in calls if at >= scenario.end and not ok), default=0.0),
         cpu=cpu / len(calls) * 1e3,
+        stall=stall * 1e3,
     )
 
 

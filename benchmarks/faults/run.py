@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import report
+from benchmarks.children import stop_on_sigterm
 from benchmarks.faults import contenders, measure, plot
 from benchmarks.faults.measure import Measured
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
@@ -46,7 +47,7 @@ def measured(names: Sequence[str], who: Sequence[str], rate: float, seconds: flo
 
 def tables(results: Result) -> Iterator[str]:
     """A heading and a table for each scenario."""
-    head = ("", "success", "p50 ms", "p99 ms", "p99.9 ms", "sent per call", "bad share", "good/s", "CPU ms")
+    head = ("", "success", "p50 ms", "p99 ms", "p99.9 ms", "sent per call", "bad share", "good/s", "CPU ms", "stall ms")
     for scenario, found in results:
         yield f"### {scenario.title}"
         yield report.table(head, [_row(one) for one in found])
@@ -63,6 +64,7 @@ def _row(one: Measured) -> list[str]:
         "" if one.bad_share is None else f"{one.bad_share:.1%}",
         f"{one.goodput:.0f}",
         f"{one.cpu:.1f}",
+        f"{one.stall:.0f}",
     ]
 
 
@@ -84,6 +86,7 @@ def main() -> None:
     options.add_argument("--repeat", type=int, default=3, help="runs, of which the median is shown")
     options.add_argument("--dry", action="store_true", help="keep nothing: print only")
     chosen = options.parse_args()
+    stop_on_sigterm()
     before = report.machine()
     names, who = chosen.scenario.split(","), chosen.contender.split(";")
     results = measured(names, who, chosen.rate, chosen.seconds, chosen.repeat)

@@ -17,13 +17,14 @@ from resilient.core.bound import Bound
 from resilient.core.effects import Send
 from resilient.core.outcome import Kind, Outcome
 from resilient.policy.policy import UNSET, Policy
+from resilient.runtime.lag import Lags
 from resilient.runtime.tasks import TaskDriver
 from resilient.runtime.threads import ThreadDriver
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _THREADS = ThreadDriver()
-_TASKS = TaskDriver()
+_TASKS = TaskDriver(lags=Lags())
 
 
 def decorate(policy: Policy, function: F, *, threads: ThreadDriver = _THREADS, tasks: TaskDriver = _TASKS) -> F:

@@ -19,7 +19,7 @@ from resilient.core.classify import FunctionClassifier
 from resilient.core.effects import Send
 from resilient.core.outcome import Outcome
 from resilient.core.report import CallReport
-from resilient.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, MeshError
+from resilient.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, MeshError, RateLimited
 from resilient.policy.policy import Policy
 from resilient.runtime.breaker_mirror import BreakerMirror
 from resilient.runtime.control import Repeated, process_control
@@ -28,6 +28,7 @@ from resilient.runtime.threads import Clock
 _REFUSALS: dict[str, tuple[type[MeshError], str]] = {
     "deadline": (DeadlineExceeded, "the deadline passed"),
     "circuit-open": (CircuitOpen, "the circuit is open"),
+    "throttled": (RateLimited, "overloaded, and throttled on our side"),
     "overflow": (LimitExceeded, "too many calls in flight"),
 }
 _CLASSIFIER = FunctionClassifier()

@@ -24,7 +24,8 @@ FAULTY: Any = object()
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)", re.ASCII)
-_PLAIN_NUMBERS = ("ratio", "_per_second", "tolerance", "factor")  # how names of floats that are no seconds end
+# How names of floats that are no seconds end.
+_PLAIN_NUMBERS = ("ratio", "_per_second", "tolerance", "factor", "multiplier")
 _BY_CLASS = re.compile(r"\w+\.(\w+)(.*)", re.DOTALL)  # `Retry.attempts: 0 is not valid; ...`
 
 

@@ -21,6 +21,7 @@ from resilient.core import check
 from resilient.discovery.dns import DnsResolver
 from resilient.discovery.file import FileResolver
 from resilient.discovery.srv import SrvResolver
+from resilient.policy.adaptive import AdaptiveLimit, GradientLimit
 
 ENTRY_POINTS = "resilient.balancers"
 
@@ -32,6 +33,7 @@ _BALANCERS = {
     "ring_hash": RingHash,
     "maglev": Maglev,
 }
+_LIMITS = {"adaptive": AdaptiveLimit, "gradient": GradientLimit}
 _RESOLVERS = {"dns": DnsResolver, "srv": SrvResolver, "file": FileResolver}
 
 
@@ -44,6 +46,11 @@ def balancers() -> Mapping[str, Callable[[], type]]:
 def resolvers() -> Mapping[str, Callable[[], type]]:
     """The same for the resolvers that have more settings than a target can hold."""
     return _given(_RESOLVERS)
+
+
+def limits() -> Mapping[str, Callable[[], type]]:
+    """The same for the limits that adapt."""
+    return _given(_LIMITS)
 
 
 def _given(classes: Mapping[str, type]) -> dict[str, Callable[[], type]]:

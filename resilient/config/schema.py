@@ -5,6 +5,7 @@
     policy:                        # for services without one, and for every other host
       timeout: 2.0                 # seconds; "2s", "250ms" and "1m30s" are understood too
       retry: {attempts: 3, budget: {ratio: 0.2}, wait: {exponential_jitter: {max: 0.25}}}
+      limit: {max_in_flight: 100}  # or adaptive, or {adaptive: {maximum: 200}}
       balancer: peak_ewma          # or {least_request: {choice_count: 3}}
     services:
       orders:
@@ -44,8 +45,10 @@ from resilient.policy.budget import RetryBudget
 from resilient.policy.health import HealthCheck
 from resilient.policy.hedge import Hedge
 from resilient.policy.limit import Limit
+from resilient.policy.pacing import Pacing
 from resilient.policy.policy import Policy
 from resilient.policy.retry import Retry
+from resilient.policy.throttle import Throttle
 from resilient.service import Service
 
 
@@ -147,6 +150,15 @@ class _Policies:
 
 
 _read_named_resolver = choice(registry.resolvers)
+_read_named_limit = choice(registry.limits)
+
+
+def _read_limit(reader: Reader, path: str, data: Any, base: Any) -> Any:
+    """The fields of a Limit, or `adaptive`, or `{adaptive: {its settings}}`."""
+    is_named = isinstance(data, str) or (isinstance(data, Mapping) and not registry.limits().keys().isdisjoint(data))
+    read = _read_named_limit if is_named else nested(Limit)
+    return read(reader, path, data, base)
+
 
 _PARTS: Mapping[tuple[type, str], Part] = {
     (Service, "resolver"): _read_resolver,
@@ -157,7 +169,9 @@ _PARTS: Mapping[tuple[type, str], Part] = {
     (Policy, "health"): nested(HealthCheck),
     (Policy, "failover"): nested(Failover),
     (Policy, "hedge"): nested(Hedge),
-    (Policy, "limit"): nested(Limit),
+    (Policy, "limit"): _read_limit,
+    (Policy, "throttle"): nested(Throttle),
+    (Policy, "pacing"): nested(Pacing),
     (Policy, "fallback"): from_python,
     (Policy, "classifier"): from_python,
     (Retry, "budget"): nested(RetryBudget),

@@ -75,11 +75,13 @@ class Bound:
         "name",
         "next_change",
         "outlier",
+        "pacing",
         "picker",
         "policy",
         "retry",
         "rng",
         "subset",
+        "throttle",
         "typical",
         "watch",
     )
@@ -108,6 +110,8 @@ class Bound:
         self.breaker = breaker.bind(name, report) if breaker is not None else None
         self.hedge = policy.hedge.bind() if policy.hedge is not None else None
         self.limit = policy.limit.bind() if policy.limit is not None else None
+        self.throttle = policy.throttle.bind() if policy.throttle is not None else None
+        self.pacing = policy.pacing.bind() if policy.pacing is not None else None
         self.outlier = policy.outlier.bind() if policy.outlier is not None else None
         self.hash_on: HashOn | None = getattr(policy.balancer, "hash_on", None)
         """What of a request decides its endpoint, for balancers that hash."""
@@ -140,7 +144,7 @@ class Bound:
         self._left = previous._left
         self.typical = previous.typical
         self.failure = previous.failure
-        for name in ("breaker", "hedge", "limit", "retry"):
+        for name in ("breaker", "hedge", "limit", "pacing", "retry", "throttle"):
             if getattr(self.policy, name) == getattr(previous.policy, name):
                 setattr(self, name, getattr(previous, name))
         if self.outlier is None:
@@ -269,6 +273,10 @@ class Bound:
             send.permit.observe(outcome, now)
         if self.limit is not None:
             self.limit.observe(outcome, now)
+        if self.throttle is not None and (outcome.kind is not Kind.IGNORED or outcome.is_overload):
+            self.throttle.observe(outcome.is_overload, now)
+        if self.pacing is not None:
+            self.pacing.observe(outcome, now)
         if self.hedge is not None:
             self.hedge.observe(outcome, now)
         health = self.policy.health
@@ -277,7 +285,8 @@ class Bound:
         if self.outlier is not None:
             stats = send.pick.stats
             # Told apart only where something fails: naming the route costs as much as the rest.
-            about = route() if route is not None and (outcome.kind is Kind.FAILURE or stats.consecutive_failures) else None
+            is_telling = outcome.kind is Kind.FAILURE or stats.consecutive_failures
+            about = route() if route is not None and is_telling else None
             if self.outlier.observe(stats, outcome, now, self.rng, route=about):
                 self.rebuild(now)
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from resilient.balance.endpoint import EndpointStats
     from resilient.balance.picker import Pick
     from resilient.core.bound import Bound
+    from resilient.core.lag import Lag
     from resilient.policy.limit import LimitState
+    from resilient.policy.pacing import PacingState
 
 Journey = Generator[Effect, Reply, Outcome]
 
@@ -32,6 +34,12 @@ def journey(call: Call, now: float) -> Journey:
         # The deadline before all else: work for a caller who has gone helps nobody.
         if call.deadline is not None and now >= call.deadline:
             return call.refuse("deadline")
+        if call.bound.throttle is not None and not call.bound.throttle.admit(now, call.bound.rng):
+            return call.refuse("throttled")
+        if call.bound.pacing is not None and call.bound.pacing.is_limited(now):
+            pause = call.pause(call.bound.pacing, now)
+            if pause > 0:
+                _, _, now = yield Sleep(pause)
         if call.bound.limit is not None or call.bound.picker is None:
             refusal, now = yield from _enter(call, now)
             if refusal is not None:
@@ -70,8 +78,10 @@ def _enter(call: Call, now: float) -> Generator[Effect, Reply, tuple[Outcome | N
     bound = call.bound
     if bound.limit is not None and not call.acquire(bound.limit):
         call.report.flags.append("queued")
-        patience = call.at_most(bound.limit.queue_timeout, now)
-        admitted, _, now = yield Admit(bound.limit, patience)
+        patience = bound.limit.patience(call.at_most(None, now))
+        admitted = False
+        if patience > 0:
+            admitted, _, now = yield Admit(bound.limit, patience)
         if not admitted:
             return call.refuse("deadline" if call.is_late(now) else "overflow"), now
         call.limit = bound.limit
@@ -87,10 +97,11 @@ class Call:
     """One call: what the edge tells the journey, the journey's state, and what it leaves.
 
     `idempotent`: the request may be processed twice. `replayable()`: its body can be sent
-    (again) from the start. `route()`: what it is about (`core/route.py`). `is_open(response)`: its body is still to be read; such a response
-    leaves the journey with its pick and its place under the limit `held`. `outer_attempt`:
-    the ordinal of the attempt that an outer layer is making of the same work. `stopped_at` is
-    set by a driver that is cancelled, since the journey has no clock of its own.
+    (again) from the start. `route()`: what it is about (`core/route.py`). `is_open(response)`:
+    its body is still to be read; such a response leaves the journey with its pick and its place
+    under the limit `held`. `outer_attempt`: the ordinal of the attempt that an outer layer is
+    making of the same work. `stopped_at` is set by a driver that is cancelled, since the
+    journey has no clock of its own.
     """
 
     __slots__ = (
@@ -100,6 +111,7 @@ class Call:
         "idempotent",
         "is_open",
         "key",
+        "lag",
         "latest",
         "limit",
         "live",
@@ -135,6 +147,8 @@ class Call:
         self.route = route
         self.report = CallReport(bound.name)
         self.held: Held | None = None
+        self.lag: Lag | None = None
+        """That of the event loop that runs the call; None if nobody measures it."""
         self.latest: Any = None
         """The latest response that came in."""
         self.number = 0
@@ -160,6 +174,14 @@ class Call:
             return seconds
         left = max(0.0, self.deadline - now)
         return left if seconds is None else min(seconds, left)
+
+    def pause(self, pacing: PacingState, now: float) -> float:
+        """Seconds to wait for a turn under the peer's rate limit."""
+        left = None if self.deadline is None else self.deadline - now
+        seconds = pacing.delay(self.bound.in_flight, left, now, self.bound.rng)
+        if seconds > 0:
+            self.report.flags.append("paced")
+        return seconds
 
     def acquire(self, limit: LimitState) -> bool:
         """Take a place under the limit if one is free."""
@@ -221,7 +243,23 @@ class Call:
                 address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge
             )
         )
-        self.bound.feedback(send, outcome, now, self.route)
+        evidence = outcome if self.lag is None else self.without_lag(self.lag, send, outcome, now)
+        self.bound.feedback(send, evidence, now, self.route)
+        return outcome
+
+    def without_lag(self, lag: Lag, send: Send, outcome: Outcome, now: float) -> Outcome:
+        """What the result tells about the peer, if our event loop is late itself.
+
+        The time by which it is late comes off the attempt's, down to what is usual. A timeout
+        tells nothing then: the answer may have lain there unread.
+        """
+        late = lag.seconds(now)
+        if late:
+            usual = self.bound.typical or 0.0
+            outcome.seconds = max(outcome.seconds - late, min(outcome.seconds, usual))
+        if outcome.kind is Kind.FAILURE and outcome.is_timeout and lag.was_high(send.started, now):
+            self.report.flags.append("lag")
+            return Outcome(Kind.IGNORED, "local")
         return outcome
 
     def out_of_time(self, outcome: Outcome, now: float) -> bool:
@@ -268,8 +306,15 @@ class Call:
             self.limit.release()
             self.limit = None
 
-    def left_open(self) -> Any:
-        """The response that a driver has to close when it is cut off; None if there is none."""
+    def cut_off(self, now: float) -> Any:
+        """The driver is cut off: returns the response that it has to close; None if there is none.
+
+        It may be cut off even with the outcome in its hands, when it waits for the loser of a
+        race: what the winner holds is given back here, since nobody will.
+        """
+        self.stopped_at = now
+        if self.held is not None:
+            self.held.release()
         is_open = self.latest is not None and self.is_open is not None and self.is_open(self.latest)
         return self.latest if is_open else None
 
@@ -286,6 +331,8 @@ class Call:
         if hedge is None or self.number > 1:
             return None
         patience = hedge.begin(now)
+        if self.lag is not None and self.lag.is_high(now):
+            return None  # it would be our own slowness that is hedged
         safe = self.idempotent or (self.bound.retry is not None and self.bound.retry.retry.idempotent)
         if patience is None or not safe or not (self.replayable is None or self.replayable()):
             return None
@@ -294,7 +341,7 @@ class Call:
     def afford_hedge(self, now: float) -> bool:
         """Pay for a hedge: from the share of hedges, and from the retry budget."""
         assert self.bound.hedge is not None
-        if not self.bound.hedge.withdraw(now):
+        if (self.lag is not None and self.lag.is_high(now)) or not self.bound.hedge.withdraw(now):
             return False
         budget = self.bound.retry.budget if self.bound.retry is not None else None
         return budget is None or budget.withdraw(now)

@@ -88,10 +88,10 @@ def retry_after(headers: Any, wall_clock: Callable[[], float] | None = None) -> 
     text = text.strip()
     if text.isascii() and text.isdigit():
         return float(text)
-    when = _epoch(text)
+    when = http_date(text)
     if when is None:
         return None
-    base = _epoch(headers.get("date") or "")
+    base = http_date(headers.get("date") or "")
     if base is None:
         if wall_clock is None:
             return None
@@ -105,7 +105,8 @@ def is_draining(response: Any) -> bool:
     return headers is not None and "x-envoy-immediate-health-check-fail" in headers
 
 
-def _epoch(text: str) -> float | None:
+def http_date(text: str) -> float | None:
+    """The seconds since the epoch of a date in a header; None if it is none."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError, OverflowError):

@@ -90,6 +90,16 @@ class Outcome:
         names = (base.__name__ for base in type(self.error).__mro__)
         return self.reason == "timeout" or any(name in _TIMEOUTS for name in names)
 
+    @property
+    def is_overload(self) -> bool:
+        """True if the peer had too much to do: 429, a stream refused, no answer in time, 503 with a pause.
+
+        Not if our own side refused: then the peer does not know of the attempt.
+        """
+        if self.kind is Kind.REFUSED:
+            return self.safety is not Safety.UNSENT
+        return self.reason == "timeout" or (self.status == 503 and self.retry_after is not None)
+
     def __repr__(self) -> str:
         what = self.status if self.status is not None else type(self.error).__name__ if self.error else ""
         return f"<Outcome {self.kind.value} {self.reason or what} {self.seconds:.3f}s>"

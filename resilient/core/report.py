@@ -44,9 +44,12 @@ class CallReport:
         "queued": "waited for a place under the concurrency limit",
         "resolved": "waited for the first resolution of the service",
         "circuit-open": "refused by the breaker",
+        "paced": "waited for a turn under the rate limit that the peer tells of",
+        "throttled": "refused because the service turns too many away for overload",
         "overflow": "refused by the concurrency limit",
         "no-endpoint": "the service had no endpoint",
         "resolve": "the service could not be resolved",
+        "lag": "timed out while our own event loop was late; not held against the endpoint",
         "deadline": "cut off at the deadline",
         "cancelled": "given up by the caller",
     }

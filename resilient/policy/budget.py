@@ -8,10 +8,13 @@ retry, 20 %, 10 a second) with two changes. Its window of 10 s keeps what calm t
 spend, and the first seconds of a fault spend it all at once: ours is 2 s. Its floor of
 `min_per_second` is there for the whole window at once, 100 retries at a cold start with its
 defaults; ours refills at that rate and holds one second's worth, 5 at least, so that a process
-which has just begun can retry too. And it is 1 a second, since every process has a budget of
-its own: ten that share 200 requests a second to a service of which 90 % fail make 1.70 attempts
-per call with 10 a second each, and 1.26 with 1 (tests/simulation). So over any time t:
+which has just begun can retry too. So over any time t:
 retries <= ratio * calls in (t + window) + min_per_second * t + max(min_per_second, 5).
+
+A budget belongs to a process. The floor is for services of little traffic; ten processes that
+share 200 requests a second have as many retries from their floors as from their shares, and make
+1.70 attempts per call if 90 % fail, against 1.26 with a floor of 1 (tests/simulation). A large
+fleet divides its floor.
 """
 
 from __future__ import annotations
@@ -29,12 +32,12 @@ class RetryBudget:
     """At most `ratio` retries per request over `window` seconds, plus `min_per_second`.
 
     One budget serves all calls of a service in a Mesh, whichever client makes them; hedges
-    draw from it as well. Retries of what never left the process are free. Defaults: 0.2
-    (Finagle; Gateway API GEP-3388 has the same), 1 a second, 2 s.
+    draw from it as well. Retries of what never left the process are free. Defaults: 0.2 and 10
+    a second (Finagle; Gateway API GEP-3388 has the same), 2 s.
     """
 
     ratio: float = 0.2
-    min_per_second: float = 1.0
+    min_per_second: float = 10.0
     window: float = 2.0
 
     def __post_init__(self) -> None:

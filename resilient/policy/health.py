@@ -23,9 +23,9 @@ class HealthCheck:
     `protocol`: "http" asks for `path` and expects one of `expected_statuses` (200);
     "tcp" is content with a connection; "grpc" calls `grpc.health.v1.Health/Check` for the
     service `grpc_service` ("" for the server as a whole) and needs the package h2.
-    `scheme`: "https" for checks over TLS, which no other setting tells; `verify` as in httpx
-    (True, False, or the path of a certificate authority). `host`: what checks call the
-    endpoint (Host header, TLS name); None for the name of the service.
+    `scheme`: "https" for checks over TLS, since only requests tell the scheme of a service;
+    `verify`: True for the usual certificate authorities, a path for others, False for none.
+    `host`: what checks call the endpoint (Host header, TLS name); None for the service's name.
 
     `only`: which endpoints are asked. "idle" (default): those that got no request since their
     last check, are ejected or are unhealthy; "new": those that join a set in use, until they

@@ -105,15 +105,31 @@ class LimitState:
             return True
 
     def release(self) -> None:
-        """Give a place back; the first in the queue gets it."""
+        """Give a place back; one that waits gets it."""
+        with self._lock:
+            self.in_flight -= 1
+        if self._queue:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Give the free places to those that wait."""
         while True:
             with self._lock:
-                if not self._queue or self.in_flight > self.max_in_flight:
-                    self.in_flight -= 1
+                if not self._queue or self.in_flight >= self.max_in_flight:
                     return
-                waiter = self._queue.popleft()
-            if waiter.wake():
-                return
+                waiter = self._next()
+                self.in_flight += 1
+            if not waiter.wake():
+                with self._lock:
+                    self.in_flight -= 1
+
+    def _next(self) -> Waiter:
+        """Take out of the queue who is next: who came first. Called with the lock held."""
+        return self._queue.popleft()
+
+    def patience(self, left: float | None) -> float:
+        """Seconds that a call may wait for a place if it has `left` in all; 0 or less: none."""
+        return self.queue_timeout if left is None else min(self.queue_timeout, left)
 
     def observe(self, outcome: Outcome, now: float) -> None:
         """Learn from a result; a fixed limit does not."""

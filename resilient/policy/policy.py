@@ -20,7 +20,9 @@ from resilient.policy.breaker import Breaker
 from resilient.policy.health import HealthCheck
 from resilient.policy.hedge import Hedge
 from resilient.policy.limit import LimitPolicy
+from resilient.policy.pacing import Pacing
 from resilient.policy.retry import Retry
+from resilient.policy.throttle import Throttle
 
 if TYPE_CHECKING:
     from resilient.callsite import Blocks
@@ -60,7 +62,9 @@ class Policy:
     `slow_start`: seconds until an endpoint that joins others has its full share; 0 for at once.
     Default 30, as for one that was ejected (`OutlierDetection.ramp`).
     `hedge`: a second attempt beside a slow one; None for none.
-    `limit`: calls in flight; None for no limit. `fallback`: for decorated functions: what a
+    `limit`: calls in flight; None for no limit. `throttle`: refusal of calls at random while
+    the service is overloaded; None for none. `pacing`: calls are spread when the service tells
+    that few are left of its rate limit; None for at once. `fallback`: for decorated functions: what a
     call that failed returns, or a function of its arguments that makes it.
     `classifier`: what counts as success; None for the default of the protocol.
     """
@@ -76,6 +80,8 @@ class Policy:
     slow_start: float = 30.0
     hedge: Hedge | None = None
     limit: LimitPolicy | None = None
+    throttle: Throttle | None = None
+    pacing: Pacing | None = None
     fallback: Any = UNSET
     classifier: Classifier | None = None
 
@@ -96,6 +102,8 @@ class Policy:
         check.instance("Policy.hedge", self.hedge, (Hedge, type(None)), "a Hedge, or None for no hedging")
         check.instance("Policy.limit", self.limit, (LimitPolicy, type(None)), "a Limit, or None for no limit")
         _not_a_class("Policy.limit", self.limit)
+        check.instance("Policy.throttle", self.throttle, (Throttle, type(None)), "a Throttle, or None for none")
+        check.instance("Policy.pacing", self.pacing, (Pacing, type(None)), "a Pacing, or None for none")
         check.instance("Policy.classifier", self.classifier, (Classifier, type(None)), "a classifier, or None")
 
     def replace(self, **changes: Any) -> Policy:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -145,6 +148,8 @@ async def _connect(endpoint: Endpoint) -> Verdict:
     else:
         _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     return Verdict(ok=True)
 
 
@@ -154,7 +159,7 @@ class _Http:
     def __init__(self, setting: HealthCheck, service: str) -> None:
         self._setting = setting
         self._host = setting.host or service
-        self._wire = WireSettings(tls=TLS(verify=setting.verify))
+        self._wire = WireSettings(tls=_tls(setting))
 
     async def ask(self, endpoint: Endpoint) -> Verdict:
         wire = AsyncWire(endpoint, self._wire, HTTPX)
@@ -193,7 +198,7 @@ class _Grpc(_Http):
         if find_spec("h2") is None:
             raise check.fault("HealthCheck.protocol", "grpc", "the package h2: pip install 'resilient-mesh[http2]'")
         super().__init__(setting, service)
-        self._wire = WireSettings(tls=TLS(verify=setting.verify), http1=False, http2=True)
+        self._wire = WireSettings(tls=_tls(setting), http1=False, http2=True)
 
     def _request(self, endpoint: Endpoint) -> httpx.Request:
         return httpx.Request(
@@ -210,6 +215,18 @@ class _Grpc(_Http):
             return Verdict(ok=True)
         status = response.headers.get("grpc-status", "0")
         return Verdict(ok=False, reason=f"not serving, grpc-status {status}", at_once=True)
+
+
+def _tls(setting: HealthCheck) -> TLS:
+    if isinstance(setting.verify, bool):
+        return TLS(verify=setting.verify)
+    path = Path(setting.verify)
+    try:
+        if path.is_dir():
+            return TLS(verify=ssl.create_default_context(capath=path))
+        return TLS(verify=ssl.create_default_context(cafile=path))
+    except OSError as error:
+        raise check.fault("HealthCheck.verify", setting.verify, f"certificate authorities: {error}") from error
 
 
 def grpc_frame(message: bytes) -> bytes:

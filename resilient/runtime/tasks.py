@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from resilient.core.call import Call, Journey, journey
 from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep, Start, Stop, Wait
 from resilient.core.outcome import Outcome
+from resilient.runtime.lag import Lags
 from resilient.runtime.threads import Clock
 from resilient.runtime.waiting import TaskWaiter, wait_in_task
 
@@ -21,16 +22,30 @@ Attempt = Callable[[Send], Awaitable[Any]]
 
 
 class TaskDriver:
-    """Runs journeys in the calling task. `clock` and `sleep` are arguments for tests."""
+    """Runs journeys in the calling task. `clock` and `sleep` are arguments for tests.
 
-    def __init__(self, clock: Clock = time.monotonic, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
+    `lags` measures how late the event loop is; None if nobody wants to know.
+    """
+
+    def __init__(
+        self,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        lags: Lags | None = None,
+    ) -> None:
         self.clock = clock
         self.sleep = sleep
+        self.lags = lags
 
     async def drive(self, call: Call, attempt: Attempt) -> Outcome:
         """Run a call to its end; `attempt` makes one attempt and returns the response."""
         clock = self.clock
-        steps = journey(call, clock())
+        now = clock()
+        lag = None
+        if self.lags is not None:
+            call.lag = lag = self.lags.here()
+            lag.enter(now)
+        steps = journey(call, now)
         try:
             effect = next(steps)
             while True:
@@ -48,11 +63,12 @@ class TaskDriver:
             outcome: Outcome = stop.value
             return outcome
         except BaseException:
-            call.stopped_at = clock()
-            await _close_quietly(call.left_open())
+            await _close_quietly(call.cut_off(clock()))
             raise
         finally:
             steps.close()
+            if lag is not None:
+                lag.leave()
 
     async def _perform(self, effect: Effect) -> Reply:
         value: Any = None

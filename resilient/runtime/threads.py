@@ -58,8 +58,7 @@ class ThreadDriver:
             outcome: Outcome = stop.value
             return outcome
         except BaseException:
-            call.stopped_at = clock()
-            _close_quietly(call.left_open())
+            _close_quietly(call.cut_off(clock()))
             raise
         finally:
             steps.close()

@@ -35,7 +35,8 @@ _NEVER = float("inf")
 class CallRecord:
     """One simulated call: when it began, how long it took, how it ended.
 
-    `reason` is "" for a success, else a word as in `AttemptReport.reason`.
+    `reason` is "" for a success, else a word as in `AttemptReport.reason`, "cancelled", or
+    "unfinished": the call had no timeout, and would have waited for ever (`seconds` is infinite).
     """
 
     start: float
@@ -114,6 +115,8 @@ class Simulation:
         self._rng = Random(seed)
         # Of their own, so that the same calls arrive whatever is done with them.
         self.arrivals = Random(seed)
+        self.running: dict[_Running, None] = {}
+        self._stuck: list[_Running] = []
         self._by_address = {endpoint.address: endpoint for endpoint in self.endpoints}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -170,6 +173,10 @@ class Simulation:
             while self._events:
                 self.now, _, action = heapq.heappop(self._events)
                 action()
+        for call in self.running:
+            call.record_unfinished()
+        self._stuck += self.running
+        self.running.clear()
         return self.result
 
     def serve(self, send: Send) -> tuple[float, FakeResponse | Exception]:
@@ -249,6 +256,7 @@ class _Running:
         self._waiting = False
 
     def begin(self) -> None:
+        self._sim.running[self] = None
         self._resume(None)
 
     def cancel(self) -> None:
@@ -257,8 +265,7 @@ class _Running:
             return
         if self._leave is not None:
             self._leave()
-        _close(self._call.left_open())
-        self._call.stopped_at = self._sim.now
+        _close(self._call.cut_off(self._sim.now))
         self._steps.close()
         self._end(ok=False, cancelled=True, reason="cancelled")
 
@@ -276,12 +283,18 @@ class _Running:
 
     def _end(self, *, ok: bool, reason: str, cancelled: bool = False) -> None:
         self._ended = True
+        self._sim.running.pop(self, None)
         for _, result in self._finished:
             _close(result)
-        seconds = self._sim.now - self._began
-        self._sim.result.calls.append(
-            CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled, reason)
-        )
+        self._record(self._sim.now - self._began, ok=ok, reason=reason, cancelled=cancelled)
+
+    def record_unfinished(self) -> None:
+        """Nothing happens any more, and the call has not ended."""
+        self._record(_NEVER, ok=False, reason="unfinished")
+
+    def _record(self, seconds: float, *, ok: bool, reason: str, cancelled: bool = False) -> None:
+        record = CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled, reason)
+        self._sim.result.calls.append(record)
 
     def _reply_at(self, time: float, value: Any = None, error: Exception | None = None) -> None:
         step = self._step

@@ -56,14 +56,15 @@ class World:
         """The library's own client."""
         if not options.keys() & {"verify", "cert", "transport"}:
             options["verify"] = trusting(self.library)  # a context takes longer to make than all the rest
-        return self._face(self.kind(self.library, "Client"), options)
+        return self.client(self.library, **options)
 
     def ours(self, **options: Any) -> Face:
         """Our client on the library."""
-        return self._face(self.kind(self.resilient, "Client"), options)
+        return self.client(self.resilient, **options)
 
-    def _face(self, kind: Any, options: dict[str, Any]) -> Face:
-        face = Face(self, kind(**options))
+    def client(self, module: Any, **options: Any) -> Face:
+        """The client of a module, for this flavour; it is closed with the world."""
+        face = Face(self, self.kind(module, "Client")(**options))
         self._stack.callback(face.close)
         return face
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 import pytest_httpx
 import respx
 
 import resilient
+import resilient.httpx2
 from tests.compat.library import ONLY_HTTPX, World, told
 from tests.compat.origin import Origin
 
@@ -133,8 +132,6 @@ def test_respx_lets_through(world: World, origin: Origin) -> None:
 
 
 def test_respx_does_not_concern_httpx2(world: World, origin: Origin) -> None:
-    import resilient.httpx2
-
-    with respx.mock(assert_all_called=False), resilient.httpx2.Client() as client:
-        response: Any = client.get(origin.url())
-    assert response.extensions["network_stream"] is not None
+    with resilient.Mesh({"orders": resilient.Service([origin.endpoint.address])}) as mesh, respx.mock:
+        face = world.client(resilient.httpx2, mesh=mesh)
+        assert face.get("http://orders/echo").status_code == 200

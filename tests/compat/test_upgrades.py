@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpcore
+import httpcore2
 import httpx_ws
 import pytest
 
@@ -36,6 +38,46 @@ def test_the_stream_below(world: World, origin: Origin) -> None:
     with resilient.Mesh() as mesh:
         scenario(world.ours(mesh=mesh))
         assert [bound.in_flight for bound in mesh.snapshot.hosts.values()] == [0]
+
+
+def late(client: Any, url: str) -> Any:
+    with client.stream("GET", url, headers=UPGRADE) as response:
+        stream = response.extensions["network_stream"]
+        errors = [caught(lambda: stream.read(1024, 0.01))]
+        stream.close()
+        return [*errors, caught(lambda: stream.read(1024, 0.01)), caught(lambda: stream.write(b"x", 0.01))]
+
+
+async def late_async(client: Any, url: str) -> Any:
+    async with client.stream("GET", url, headers=UPGRADE) as response:
+        stream = response.extensions["network_stream"]
+        errors = [await caught_async(stream.read(1024, 0.01))]
+        await stream.aclose()
+        return [*errors, await caught_async(stream.read(1024, 0.01)), await caught_async(stream.write(b"x", 0.01))]
+
+
+def caught(action: Any) -> Any:
+    try:
+        return action()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
+        return type(error)
+
+
+async def caught_async(action: Any) -> Any:
+    try:
+        return await action
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
+        return type(error)
+
+
+def test_its_errors_are_those_that_users_of_the_library_catch(world: World, origin: Origin) -> None:
+    """Not httpcore2's where the library is on httpcore: httpx-ws, for one, looks for its exceptions."""
+
+    def scenario(face: Face) -> Any:
+        return world.run(late_async if world.is_async else late, face.client, origin.url("/upgrade"))
+
+    core = {"httpx": httpcore, "httpx2": httpcore2}[world.library.__name__]
+    assert world.same(scenario) == [core.ReadTimeout, core.ReadError, core.WriteError]
 
 
 def chat(client: Any, url: str) -> list[str]:

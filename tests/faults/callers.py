@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +54,12 @@ class Threads:
             except httpx.HTTPError as error:
                 return found, error
         return found, None
+
+    @contextmanager
+    def holding(self, url: str) -> Iterator[Callable[[], bytes]]:
+        """An open response, and the function that reads it."""
+        with self.client.stream("GET", url) as response:
+            yield response.read
 
     def close_early(self, url: str) -> None:
         """Close a response after its first bytes."""
@@ -113,6 +119,12 @@ class Tasks:
     def read_stream(self, url: str) -> Any:
         """The bytes that came, and the error that ended them."""
         return self._portal.call(self._read_stream, url)
+
+    @contextmanager
+    def holding(self, url: str) -> Iterator[Callable[[], bytes]]:
+        """An open response, and the function that reads it."""
+        with self._portal.wrap_async_context_manager(self.client.stream("GET", url)) as response:
+            yield lambda: self._portal.call(response.aread)
 
     async def _close_early(self, url: str) -> None:
         async with self.client.stream("GET", url) as response:

@@ -133,6 +133,7 @@ class Proc:
     def pause(self) -> None:
         """Freeze it: the kernel still accepts connections, nobody answers them."""
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Undo `pause`."""

@@ -72,7 +72,7 @@ async def test_the_pool_serves_at_full_capacity_after_a_storm_of_cancellations(a
         await churn(wire, tally)
         assert min(tally["answered"], tally["cancelled"]) > 50, tally
         assert wire.in_flight == 0
-        assert wire._pool._requests == []
+        assert wire._pool.busy == 0
         assert [one for one in wire._pool.connections if not one.is_idle()] == []
         await full_house(wire)
         await wire.aclose()
@@ -106,7 +106,7 @@ def test_cancelling_bare_asyncio_tasks_does_no_harm_either(no_leaks) -> None:
 
             await asyncio.gather(*(worker() for _ in range(40)))
             assert wire.in_flight == 0
-            assert wire._pool._requests == []
+            assert wire._pool.busy == 0
             await full_house(wire)
             await wire.aclose()
 

@@ -139,7 +139,7 @@ class TestTasks:
             answer = await wire.send(request(), resend=False)
             assert await answer.aread() == b"ok"
             await wire.aclose()
-            assert wire._pool._requests == []
+            assert wire._pool.busy == 0
 
     async def test_a_cancelled_handshake_leaves_nothing_behind(self, anyio_backend) -> None:
         settings = WireSettings(max_connections=1, tls=TLS(verify=ssl.create_default_context()))

@@ -148,6 +148,6 @@ def wired(
     try:
         yield face
         assert face.wire.in_flight == 0
-        assert face.wire._pool._requests == []
+        assert face.wire._pool.busy == 0
     finally:
         face.close()

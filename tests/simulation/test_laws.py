@@ -166,7 +166,9 @@ def test_a_bad_endpoint_of_ten_costs_next_to_nothing(fault: dict[str, Any], clie
 @pytest.mark.parametrize("onset", [0, 5])
 @pytest.mark.parametrize("attempts", [3, 100])
 def test_a_total_fault_is_not_amplified(attempts: int, onset: int, clients: int, seed: int) -> None:
-    simulation = Simulation(Policy(retry=Retry(attempts=attempts)), fleet(10), clients=clients, seed=seed)
+    # A budget belongs to a process, so a fleet of them divides the floor.
+    retry = Retry(attempts=attempts, budget=RetryBudget(min_per_second=10 / clients))
+    simulation = Simulation(Policy(retry=retry), fleet(10), clients=clients, seed=seed)
     for endpoint in simulation.endpoints:
         endpoint.at(onset, failure_ratio=0.9)
     result = simulation.run(rate=200, duration=onset + 15)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import anyio
@@ -27,7 +27,7 @@ class AsyncLink(Link, httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """A stream to the endpoint."""
         options = socket_options or ()
-        if _on_trio():
+        if on_trio():
             return await self._connect_on_trio(timeout, local_address, options)
         return await aio.connect(self, self.endpoint, timeout, local_address, options)
 
@@ -49,9 +49,19 @@ class AsyncLink(Link, httpcore2.AsyncNetworkBackend):
         return (not self.multiplexed and bool(self._stream.get_extra_info("is_readable"))) or super().hung_up()
 
 
-def _on_trio() -> bool:
+def on_trio() -> bool:
+    """True in a task of trio."""
     trio = sys.modules.get("trio")
     return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+async def shielded(close: Callable[[], Awaitable[None]]) -> None:
+    """Close something in spite of cancellation. On asyncio our streams do so without suspending."""
+    if on_trio():
+        with anyio.CancelScope(shield=True):
+            await close()
+    else:
+        await close()
 
 
 def _trio_backend() -> httpcore2.AsyncNetworkBackend:

@@ -89,7 +89,7 @@ class AsyncBody:
             self._open = False
             try:
                 await self._stream.aclose()
-                if self._parts is not None and not self._parts.ag_running:
+                if self._parts is not None and not getattr(self._parts, "ag_running", False):
                     await self._parts.aclose()
             finally:
                 self._wire.end()

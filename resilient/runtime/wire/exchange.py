@@ -73,7 +73,7 @@ class Exchange(httpcore2.Request):
         self._link = None
         if self._stream_id is None:
             return
-        if self.resent or not self.replayable(default=_whole(self.stream)):
+        if self.resent or not self.replayable(default=is_whole(self.stream)):
             self._has_left = True
             raise httpcore2.RemoteProtocolError(GoingAway())
         self.resent = self._has_left = True
@@ -134,7 +134,14 @@ class Exchange(httpcore2.Request):
             await self._trace(event, info)
 
 
-def _whole(body: Any) -> bool:
+def is_plain(exchange: Exchange) -> bool:
+    """False for upgrades, tunnels, and requests that are traced, which only httpcore's connections know."""
+    if exchange.method == b"CONNECT" or "trace" in exchange.extensions:
+        return False
+    return not any(len(name) == 7 and name.lower() == b"upgrade" for name, _ in exchange.headers)
+
+
+def is_whole(body: Any) -> bool:
     """True for the ByteStream of either library: sync and async at once, bytes inside."""
     return type(body).__name__ == "ByteStream"
 

@@ -94,6 +94,11 @@ class Link:
                 os.close(sock.detach())
 
     @property
+    def stream(self) -> Any:
+        """What carries the bytes; None until it is connected."""
+        return self._stream
+
+    @property
     def retired(self) -> bool:
         """True if the connection is to take no further request."""
         return self.born is not None and (self.born <= self._generation.start or monotonic() > self.retires)

@@ -10,7 +10,8 @@ from resilient.balance.endpoint import Endpoint
 from resilient.runtime.wire.async_link import AsyncLink
 from resilient.runtime.wire.blocking import BlockingLink
 from resilient.runtime.wire.deadline import Turn
-from resilient.runtime.wire.exchange import Exchange
+from resilient.runtime.wire.exchange import Exchange, is_plain
+from resilient.runtime.wire.http1_pool import AsyncHTTP1Pool
 from resilient.runtime.wire.link import Generation
 from resilient.runtime.wire.settings import WireSettings
 
@@ -24,10 +25,19 @@ def _multiplexed() -> Any:
     return multiplexed
 
 
+def _fast() -> Any:
+    """The module of connections that parse with llhttp, which needs the `httptools` package."""
+    from resilient.runtime.wire import fast
+
+    return fast
+
+
 class Connection(httpcore2.HTTPConnection):
     """A connection that knows its age, and looks before it is used again."""
 
     link: BlockingLink
+    fast: type[Any] | None = None
+    """What speaks HTTP/1.1 in place of httpcore."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -45,12 +55,14 @@ class Connection(httpcore2.HTTPConnection):
                 self._connect_once(request)
             if self._connection is None:
                 raise httpcore2.ConnectionNotAvailable
+            if self.fast is not None and self._connection.is_idle() and not self.link.multiplexed:
+                self._converse(self._kind(request))
             return self._connection.handle_request(request)
         except httpcore2.ConnectionNotAvailable:
             request.turned_away()
             raise
 
-    def _connect_once(self, request: httpcore2.Request) -> None:
+    def _connect_once(self, request: Exchange) -> None:
         """Connect, or wait for another thread that does: one that gives up waiting is no failure."""
         with self._connecting:
             if self._connection is not None or self._connect_failed:
@@ -63,7 +75,17 @@ class Connection(httpcore2.HTTPConnection):
             if self.link.multiplexed:
                 self._connection = _multiplexed().Multiplexed(self._origin, stream, self._keepalive_expiry, self.link)
             else:
-                self._connection = httpcore2.HTTP11Connection(self._origin, stream, self._keepalive_expiry)
+                self._connection = self._kind(request)(self._origin, stream, self._keepalive_expiry)
+
+    def _kind(self, request: Exchange) -> type[Any]:
+        if self.fast is not None and is_plain(request):
+            return self.fast
+        return httpcore2.HTTP11Connection
+
+    def _converse(self, kind: type[Any]) -> None:
+        """Go on in another way where the request asks for it: between requests only the stream is left."""
+        if type(self._connection) is not kind:
+            self._connection = kind(self._origin, self.link.stream, self._keepalive_expiry)
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
@@ -102,13 +124,20 @@ class Pool(httpcore2.ConnectionPool):
             socket_options=settings.socket_options,
         )
         connection.link = link
+        connection.fast = _fast().FastConnection if settings.engine == "fast" else None
         return connection
+
+    @property
+    def busy(self) -> int:
+        """Requests that hold a connection or wait for one."""
+        return len(self._requests)
 
 
 class AsyncConnection(httpcore2.AsyncHTTPConnection):
     """As Connection, asynchronous."""
 
     link: AsyncLink
+    fast: type[Any] | None = None
 
     async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
         """Send it, unless the peer has hung up; then the pool takes another connection."""
@@ -122,6 +151,8 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
                 await self._connect_once(request)
             if self._connection is None:
                 raise httpcore2.ConnectionNotAvailable
+            if self.fast is not None and self._connection.is_idle() and not self.link.multiplexed:
+                self._converse(self._kind(request))
             return await self._connection.handle_async_request(request)
         except httpcore2.ConnectionNotAvailable:
             request.turned_away()
@@ -133,7 +164,7 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
                 await self.aclose()
             raise
 
-    async def _connect_once(self, request: httpcore2.Request) -> None:
+    async def _connect_once(self, request: Exchange) -> None:
         """Connect, or wait for another task that does: one that gives up waiting is no failure."""
         async with self._request_lock:
             if self._connection is not None or self._connect_failed:
@@ -143,8 +174,18 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
             except BaseException:
                 self._connect_failed = True
                 raise
-            kind = _multiplexed().AsyncMultiplexed if self.link.multiplexed else httpcore2.AsyncHTTP11Connection
+            kind = _multiplexed().AsyncMultiplexed if self.link.multiplexed else self._kind(request)
             self._connection = kind(self._origin, stream, self._keepalive_expiry)
+
+    def _kind(self, request: Exchange) -> type[Any]:
+        if self.fast is not None and is_plain(request):
+            return self.fast
+        return httpcore2.AsyncHTTP11Connection
+
+    def _converse(self, kind: type[Any]) -> None:
+        """Go on in another way where the request asks for it: between requests only the stream is left."""
+        if type(self._connection) is not kind:
+            self._connection = kind(self._origin, self.link.stream, self._keepalive_expiry)
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
@@ -153,6 +194,26 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
     def has_expired(self) -> bool:
         """True once it is retired; asked only while nothing is on it or about to be."""
         return self.link.retired or super().has_expired()
+
+
+def connection_to(
+    endpoint: Endpoint, settings: WireSettings, generation: Generation, origin: httpcore2.Origin
+) -> AsyncConnection:
+    """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
+    link = AsyncLink(endpoint, settings, generation)
+    connection = AsyncConnection(
+        origin=origin,
+        ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
+        keepalive_expiry=settings.keepalive_expiry,
+        http1=settings.http1,
+        http2=settings.http2,
+        local_address=settings.local_address,
+        network_backend=link,
+        socket_options=settings.socket_options,
+    )
+    connection.link = link
+    connection.fast = _fast().AsyncFastConnection if settings.engine == "fast" else None
+    return connection
 
 
 class AsyncPool(httpcore2.AsyncConnectionPool):
@@ -169,24 +230,23 @@ class AsyncPool(httpcore2.AsyncConnectionPool):
         self._settings = settings
 
     def create_connection(self, origin: httpcore2.Origin) -> AsyncConnection:
-        """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
-        settings = self._settings
-        link = AsyncLink(self._endpoint, settings, self._generation)
-        connection = AsyncConnection(
-            origin=origin,
-            ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
-            keepalive_expiry=settings.keepalive_expiry,
-            http1=settings.http1,
-            http2=settings.http2,
-            local_address=settings.local_address,
-            network_backend=link,
-            socket_options=settings.socket_options,
-        )
-        connection.link = link
-        return connection
+        """A connection to the endpoint in the name of `origin`."""
+        return connection_to(self._endpoint, self._settings, self._generation, origin)
 
     async def _close_connections(self, closing: list[httpcore2.AsyncConnectionInterface]) -> None:
         # Called twice for each request, nearly always with nothing to close, and then only a
         # cancel scope is entered and left. If httpcore renames it, it is merely slower.
         if closing:
             await super()._close_connections(closing)
+
+    @property
+    def busy(self) -> int:
+        """Requests that hold a connection or wait for one."""
+        return len(self._requests)
+
+
+def async_pool(endpoint: Endpoint, settings: WireSettings, generation: Generation) -> AsyncPool | AsyncHTTP1Pool:
+    """The pool that suits the settings."""
+    if settings.http2:
+        return AsyncPool(endpoint, settings, generation)
+    return AsyncHTTP1Pool(lambda origin: connection_to(endpoint, settings, generation, origin), settings)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal, get_args
 
 from resilient.core import check
 from resilient.identity.tls import TLS
 
+Engine = Literal["default", "fast"]
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
@@ -21,7 +24,9 @@ class WireSettings:
     after `keepalive_expiry` seconds (5, as httpx; None for never). A connection older than
     `max_connection_age` seconds takes no further request (None: no limit, as Envoy's
     `max_connection_duration`); each one draws an age up to 10 % smaller, so that
-    connections opened together are not closed together. `http2` needs the `h2` package.
+    connections opened together are not closed together. `http2` needs the `h2` package. `engine` is what speaks
+    HTTP/1.1: "default", which is httpcore2 with h11, or "fast", with llhttp, which needs the
+    `httptools` package: `pip install resilient-mesh[fast]`.
     """
 
     tls: TLS = TLS()
@@ -33,6 +38,7 @@ class WireSettings:
     max_connection_age: float | None = None
     local_address: str | None = None
     socket_options: Iterable[SocketOption] = ()
+    engine: Engine = "default"
 
     def __post_init__(self) -> None:
         if not (self.http1 or self.http2):
@@ -44,4 +50,13 @@ class WireSettings:
         if self.keepalive_expiry is not None:
             check.seconds("WireSettings.keepalive_expiry", self.keepalive_expiry, zero=True)
         check.optional_seconds("WireSettings.max_connection_age", self.max_connection_age)
+        check_engine("WireSettings.engine", self.engine)
         object.__setattr__(self, "socket_options", tuple(self.socket_options))
+
+
+def check_engine(field: str, engine: str) -> None:
+    """Refuse an engine that does not exist, or is not installed."""
+    if engine not in get_args(Engine):
+        raise check.fault(field, engine, " or ".join(map(repr, get_args(Engine))))
+    if engine == "fast" and find_spec("httptools") is None:
+        raise check.fault(field, engine, "'default', or `pip install resilient-mesh[fast]`")

@@ -16,7 +16,7 @@ from resilient.runtime.wire.deadline import AttemptOver
 from resilient.runtime.wire.exchange import Exchange, within_pool_deadline
 from resilient.runtime.wire.faults import translate
 from resilient.runtime.wire.link import Generation
-from resilient.runtime.wire.pool import AsyncPool, Pool
+from resilient.runtime.wire.pool import Pool, async_pool
 from resilient.runtime.wire.settings import WireSettings
 
 RESENT = "resilient.resent"
@@ -83,6 +83,8 @@ class _Common:
     def _response(self, exchange: Exchange, response: Any) -> Any:
         if exchange.resent:
             response.extensions[RESENT] = True
+        if response.status == 101 or (exchange.request.method == "CONNECT" and 200 <= response.status < 300):
+            _hand_over(response, self._binding)
         return self._binding.Response(
             response.status,
             headers=response.headers,
@@ -175,7 +177,7 @@ class AsyncWire(_Common):
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         super().__init__(endpoint, settings, binding)
-        self._pool = AsyncPool(endpoint, settings, self._generation)
+        self._pool: Any = async_pool(endpoint, settings, self._generation)
         self._body = async_body_type(binding)
 
     async def send(self, request: Any, *, resend: bool, attempt: Attempt | None = None) -> Any:
@@ -229,3 +231,10 @@ class AsyncWire(_Common):
         """Close all connections; what is under way on them fails."""
         await self._pool.aclose()
         await checkpoint()  # asyncio closes sockets in its next turn
+
+
+def _hand_over(response: Any, binding: Binding) -> None:
+    """Make the stream of an upgraded response fit for its reader; loads httpcore, which is rarely needed."""
+    from resilient.runtime.wire.upgraded import hand_over
+
+    hand_over(response, binding)

@@ -1,0 +1,55 @@
+"""Lag: how late our own event loop is, as far as results show it.
+
+A loop that is kept busy by other work sees an answer late, and reports as the peer's latency
+what is its own. What is known of the lag comes from a timer that ticks while calls are under
+way (runtime/lag.py): it comes as late as everything else.
+"""
+
+from __future__ import annotations
+
+TICK = 0.02  # seconds between ticks: shorter stalls harm nothing, and 50 ticks a second cost nothing
+_NOISE = 0.005  # seconds by which timers are late anyway
+
+
+class Lag:
+    """The lag of one event loop. `threshold`: seconds from which results say more about us than about the peer."""
+
+    __slots__ = ("_due", "_late", "_stalled_at", "_ticked", "threshold")
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self._due = float("inf")
+        self._late = 0.0
+        self._ticked = float("-inf")
+        self._stalled_at = float("-inf")
+
+    def expect(self, now: float) -> None:
+        """The next tick is due one interval from now."""
+        self._due = now + TICK
+
+    def tick(self, now: float) -> None:
+        """The tick that was due has come."""
+        self._late = now - self._due
+        self._ticked = now
+        if self._late >= self.threshold:
+            self._stalled_at = now
+        self._due = float("inf")
+
+    def rest(self) -> None:
+        """No tick is expected: nothing is under way."""
+        self._due = float("inf")
+
+    def seconds(self, now: float) -> float:
+        """How late what happens now may be; 0 within the noise of timers."""
+        late = now - self._due  # a tick that is overdue has yet to be told
+        if now - self._ticked < TICK and self._late > late:
+            late = self._late
+        return late if late > _NOISE else 0.0
+
+    def is_high(self, now: float) -> bool:
+        """True while it is above the threshold."""
+        return self.seconds(now) >= self.threshold
+
+    def was_high(self, since: float, now: float) -> bool:
+        """True if it was above the threshold at some moment since then."""
+        return self._stalled_at >= since or self.is_high(now)
