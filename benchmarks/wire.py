@@ -135,11 +135,11 @@ class Contenders:
 
 
 async def others(contenders: Contenders) -> None:
-    await contenders.client("httpx", httpx.AsyncClient())
+    await contenders.client("httpx", httpx.AsyncClient(timeout=None))  # its pool gives up at 500
     if have("httpx2"):
         import httpx2
 
-        await contenders.client("httpx2", httpx2.AsyncClient())
+        await contenders.client("httpx2", httpx2.AsyncClient(timeout=None))
     if have("niquests"):
         import niquests
 

@@ -21,6 +21,7 @@ from resilient import client, transport
 from resilient.binding import bind
 from resilient.mesh import Mesh
 from resilient.policy.policy import Policy
+from resilient.runtime.wire.settings import Engine
 
 __all__ = ["AsyncClient", "AsyncMeshTransport", "Client", "MeshTransport"]
 
@@ -87,9 +88,10 @@ class Client(client.SyncClient, httpx2.Client):
         mesh: Mesh | None = None,
         policy: Policy | None = None,
         max_connection_age: float | None = None,
+        wire: Engine = "default",
         **options: Unpack[ClientOptions],
     ) -> None:
-        self._join(mesh, policy, max_connection_age)
+        self._join(mesh, policy, max_connection_age, wire)
         super().__init__(**self._with_mounts(options))
         self.cookies = self._cookies
 
@@ -108,8 +110,9 @@ class AsyncClient(client.AsyncClientBase, httpx2.AsyncClient):
         mesh: Mesh | None = None,
         policy: Policy | None = None,
         max_connection_age: float | None = None,
+        wire: Engine = "default",
         **options: Unpack[AsyncClientOptions],
     ) -> None:
-        self._join(mesh, policy, max_connection_age)
+        self._join(mesh, policy, max_connection_age, wire)
         super().__init__(**self._with_mounts(options))
         self.cookies = self._cookies

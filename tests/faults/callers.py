@@ -169,7 +169,7 @@ def calling(flavour: str, mesh: resilient.Mesh, **options: Any) -> Iterator[Call
         yield caller
         assert in_flight(mesh) == 0
         for wire in caller.wires():
-            assert (wire.in_flight, wire._pool._requests) == (0, [])
+            assert (wire.in_flight, wire._pool.busy) == (0, 0)
     finally:
         caller.close()
         mesh.close()

@@ -76,7 +76,7 @@ async def has_every_place(client: resilient.AsyncClient) -> None:
     carrier = client._transport._carrier
     assert (carrier._cap._limit.in_flight, carrier._cap._limit.waiting) == (0, 0)
     for wire in [wire for home in carrier._homes.values() for wire in home.wires.values()]:
-        assert (wire.in_flight, wire._pool._requests) == (0, [])
+        assert (wire.in_flight, wire._pool.busy) == (0, 0)
         assert [connection for connection in wire._pool.connections if not connection.is_idle()] == []
     with anyio.fail_after(30):
         async with AsyncExitStack() as stack:

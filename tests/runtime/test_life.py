@@ -110,9 +110,9 @@ class TestFork:
 
         async def serve(peer: Peer) -> None:
             try:
-                while True:
-                    await peer.request()
+                while b"/closed" not in await peer.request():
                     await peer.respond()
+                await peer.respond(b"yes" if await anyio.to_thread.run_sync(closed.wait, 5) else b"no")
             finally:
                 if peer.number == 0:
                     closed.set()
@@ -120,28 +120,18 @@ class TestFork:
         with serving(serve) as server:
             script(
                 """
-                client = resilient.Client()
-                get = lambda: client.get(f"http://{addresses[0]}/").raise_for_status()
-                get()
-                started, go_on = os.pipe(), os.pipe()
-                def child():
-                    os.write(started[1], b"x")
-                    os.read(go_on[0], 1)
-                pid = in_child(child)
-                os.read(started[0], 1)
-                client.close()
-                time.sleep(0)
-                print("closed", flush=True)
-                import socket
-                with socket.create_connection((addresses[0].split(":")[0], int(addresses[0].split(":")[1]))) as probe:
-                    probe.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
-                    probe.recv(1)
-                os.write(go_on[1], b"x")
+                here, there = os.pipe()
+                async def main():
+                    async with resilient.AsyncClient() as client:
+                        await client.get(f"http://{addresses[0]}/")
+                        return in_child(lambda: (os.close(there), os.read(here, 1)))
+                pid = asyncio.run(main())
+                assert httpx.get(f"http://{addresses[0]}/closed").text == "yes"
+                os.close(there)
                 joined(pid)
                 """,
                 server.endpoint,
             )
-            assert closed.wait(5)
 
     def test_an_async_client_also_within_its_event_loop(self) -> None:
         with serving() as server:

@@ -17,7 +17,7 @@ import pytest
 from resilient.binding import HTTPX
 from resilient.runtime.wire import AsyncWire, WireSettings
 from tests.runtime.servers import Peer, serving
-from tests.runtime.wires import request
+from tests.runtime.wires import ENGINES, request
 
 SECONDS = float(os.environ.get("RESILIENT_CHURN_SECONDS", "1"))
 PLACES = 10
@@ -64,11 +64,12 @@ async def churn(wire: AsyncWire, tally: dict[str, int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.anyio
-async def test_the_pool_serves_at_full_capacity_after_a_storm_of_cancellations(anyio_backend) -> None:
+async def test_the_pool_serves_at_full_capacity_after_a_storm_of_cancellations(anyio_backend, engine) -> None:
     tally = {"answered": 0, "failed": 0, "cancelled": 0}
     with serving(moody) as server:
-        wire = AsyncWire(server.endpoint, WireSettings(max_connections=PLACES), HTTPX)
+        wire = AsyncWire(server.endpoint, WireSettings(max_connections=PLACES, engine=engine), HTTPX)
         await churn(wire, tally)
         assert min(tally["answered"], tally["cancelled"]) > 50, tally
         assert wire.in_flight == 0
@@ -88,12 +89,13 @@ async def full_house(wire: AsyncWire) -> None:
 
 
 @pytest.mark.slow
-def test_cancelling_bare_asyncio_tasks_does_no_harm_either(no_leaks) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_cancelling_bare_asyncio_tasks_does_no_harm_either(no_leaks, engine) -> None:
     """asyncio's own cancel() knows no shields."""
 
     async def main() -> None:
         with serving(moody) as server:
-            wire = AsyncWire(server.endpoint, WireSettings(max_connections=PLACES), HTTPX)
+            wire = AsyncWire(server.endpoint, WireSettings(max_connections=PLACES, engine=engine), HTTPX)
             rng = random.Random(11)
             end = asyncio.get_running_loop().time() + SECONDS
 

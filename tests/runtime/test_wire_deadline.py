@@ -18,7 +18,7 @@ from resilient.identity.tls import TLS
 from resilient.runtime.wire import AsyncWire, WireSettings, attempt_deadline
 from resilient.runtime.wire.deadline import within_deadline
 from tests.runtime.servers import Peer, serve, serving
-from tests.runtime.wires import outcome, request, wired
+from tests.runtime.wires import ENGINES, outcome, request, wired
 
 FOREVER = 200  # drips, of which each takes 50 ms
 PATIENT = {"timeout": httpx.Timeout(20.0).as_dict()}
@@ -118,15 +118,16 @@ STAGES: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.anyio
 class TestTasks:
     @pytest.mark.parametrize("stage", STAGES)
-    async def test_a_cancelled_request_leaves_nothing_behind(self, stage, anyio_backend) -> None:
+    async def test_a_cancelled_request_leaves_nothing_behind(self, stage, anyio_backend, engine) -> None:
         async def script(peer: Peer) -> None:
             await (STAGES[stage] if peer.number == 0 else serve)(peer)
 
         with serving(script) as server:
-            wire = AsyncWire(server.endpoint, WireSettings(max_connections=1), HTTPX)
+            wire = AsyncWire(server.endpoint, WireSettings(engine=engine, max_connections=1), HTTPX)
             post = request("POST", content=b"x" * 20_000_000, extensions=PATIENT)
             with anyio.move_on_after(0.1) as scope:
                 response = await wire.send(post if stage == "writing the body" else request(), resend=False)
@@ -141,8 +142,8 @@ class TestTasks:
             await wire.aclose()
             assert wire._pool.busy == 0
 
-    async def test_a_cancelled_handshake_leaves_nothing_behind(self, anyio_backend) -> None:
-        settings = WireSettings(max_connections=1, tls=TLS(verify=ssl.create_default_context()))
+    async def test_a_cancelled_handshake_leaves_nothing_behind(self, anyio_backend, engine) -> None:
+        settings = WireSettings(engine=engine, max_connections=1, tls=TLS(verify=ssl.create_default_context()))
         with serving(deaf) as server:
             wire = AsyncWire(server.endpoint, settings, HTTPX)
             with anyio.move_on_after(0.1) as scope:
@@ -152,9 +153,9 @@ class TestTasks:
             await wire.aclose()
             assert wire._pool.connections == []
 
-    async def test_one_who_waits_for_a_connection_may_be_cancelled(self, anyio_backend) -> None:
+    async def test_one_who_waits_for_a_connection_may_be_cancelled(self, anyio_backend, engine) -> None:
         with serving() as server:
-            wire = AsyncWire(server.endpoint, WireSettings(max_connections=1), HTTPX)
+            wire = AsyncWire(server.endpoint, WireSettings(engine=engine, max_connections=1), HTTPX)
             held = await wire.send(request(), resend=False)
             with anyio.move_on_after(0.05) as scope:
                 await wire.send(request(), resend=False)
@@ -165,9 +166,9 @@ class TestTasks:
             assert len(server.peers) == 1
             await wire.aclose()
 
-    async def test_a_body_left_half_read_closes_its_connection(self, anyio_backend) -> None:
+    async def test_a_body_left_half_read_closes_its_connection(self, anyio_backend, engine) -> None:
         with serving(drip_body) as server:
-            wire = AsyncWire(server.endpoint, WireSettings(), HTTPX)
+            wire = AsyncWire(server.endpoint, WireSettings(engine=engine), HTTPX)
             response = await wire.send(request(), resend=False)
             async for _ in response.stream:
                 break

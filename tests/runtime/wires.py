@@ -6,17 +6,34 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import httpx
+import pytest
 from anyio.from_thread import start_blocking_portal
 
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import HTTPX, Binding
 from resilient.runtime.wire import AsyncWire, Wire, WireSettings
 
-FLAVOURS = ("sync", "asyncio", "trio")
+ENGINES = ("default", "fast")
+
+
+class Flavour(str):
+    """How one waits, and what speaks HTTP/1.1 meanwhile."""
+
+    engine: str
+
+
+def _flavour(waiting: str, engine: str) -> Any:
+    flavour = Flavour(waiting)
+    flavour.engine = engine
+    return pytest.param(flavour, id=waiting if engine == "default" else f"{waiting}-{engine}")
+
+
+FLAVOURS = [_flavour(waiting, engine) for engine in ENGINES for waiting in ("sync", "asyncio", "trio")]
 URL = "http://orders.internal/v1/42"
 
 
@@ -140,7 +157,7 @@ def wired(
     flavour: str, endpoint: Endpoint, settings: WireSettings | None = None, binding: Binding = HTTPX
 ) -> Iterator[Blocking | Portal]:
     """An open wire that must be empty at the end."""
-    settings = settings or WireSettings()
+    settings = replace(settings or WireSettings(), engine=getattr(flavour, "engine", "default"))
     if flavour == "sync":
         face: Blocking | Portal = Blocking(endpoint, settings, binding)
     else:
