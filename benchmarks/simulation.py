@@ -60,7 +60,8 @@ def herding() -> tuple[str, list[str], list[Row]]:
 def storms() -> tuple[str, list[str], list[Row]]:
     """Nobody answers for five seconds. 4000 requests a second can be served, 3000 come."""
     rows = []
-    for name, budget in (("default", RetryBudget()), ("no budget", None)):
+    divided = RetryBudget(min_per_second=0.1)
+    for name, budget in (("default", RetryBudget()), ("floor divided by 100", divided), ("none", None)):
         for attempts in (2, 4):
             endpoints = fleet(100, Behaviour(latency=0.1, workers=4))
             for endpoint in endpoints:
@@ -83,7 +84,8 @@ def storms() -> tuple[str, list[str], list[Row]]:
 def rolling_deploy() -> tuple[str, list[str], list[Row]]:
     """Each of 100 endpoints is replaced, five every second; discovery is late by a second."""
     rows = []
-    for name, fault in (("refuses", {"refuses": True}), ("resets", {"resets": True}), ("answers 503", {"failure_ratio": 1.0})):
+    faults = {"refuses": {"refuses": True}, "resets": {"resets": True}, "answers 503": {"failure_ratio": 1.0}}
+    for name, fault in faults.items():
         for idempotent in (True, False):
             old, new = fleet(100), [FakeEndpoint(f"10.1.0.{n}:80") for n in range(1, 101)]
             simulation = Simulation(Policy(), old, clients=100, seed=1)

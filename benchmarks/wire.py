@@ -1,13 +1,15 @@
 """CPU per request of the wire, as a ratio to httpx.AsyncClient.
 
-    python benchmarks/wire.py [--requests 300] [--rounds 7] [--in-flight 1 10 100 500] [--uvloop] [--http2]
+    python benchmarks/wire.py [--requests 300] [--rounds 7] [--in-flight 1 10 100 500] 
+        [--uvloop | --http2 | --threads]
 
 A server in another process answers at once with 200 bytes; the client's CPU time is counted.
-The contenders take turns within each round; the median of the rounds is shown. "resilient" is
-the client with all that a call passes through, "wire" is httpx.AsyncClient over AsyncWire,
-"bare wire" sends a prebuilt request without a client; each with both engines. What is
-installed matters: without the sniffio package, as `pip install httpx` leaves it, httpx looks
-for it in vain at each step. `--http2` compares HTTP/2 on one connection with HTTP/1.1 on many.
+The contenders take turns within each round; the least of each is shown, since other work on
+the machine only adds. "resilient" is the client with all that a call passes through, "wire" is
+httpx.AsyncClient over AsyncWire, "bare wire" sends a prebuilt request without a client; each
+with both engines. What is installed matters: without the sniffio package, as
+`pip install httpx` leaves it, httpx looks for it in vain at each step. `--http2` compares HTTP/2 on one connection; `--threads` the sync
+clients, with as many threads as requests in flight.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import httpx
@@ -165,6 +167,30 @@ async def http2(contenders: Contenders) -> None:
     await contenders.wire("http2", WireSettings(http1=False, http2=True))
 
 
+def threaded(port: int, chosen: argparse.Namespace) -> None:
+    url = f"http://127.0.0.1:{port}/v1/42"
+    many = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    with ExitStack() as stack:
+        clients = {
+            "httpx": httpx.Client(timeout=None),
+            "httpx, 100 kept": httpx.Client(timeout=None, limits=many),
+            "resilient, default": resilient.Client(),
+            "resilient, fast": resilient.Client(wire="fast"),
+        }
+        contenders = {name: stack.enter_context(client) for name, client in clients.items()}
+        for in_flight in chosen.in_flight:
+            threads = stack.enter_context(ThreadPoolExecutor(in_flight))
+            measured: dict[str, list[float]] = {name: [] for name in contenders}
+            for turn in range(chosen.rounds + 1):
+                for name, client in contenders.items():
+                    requests = max(chosen.requests, 2 * in_flight)
+                    start = time.process_time()
+                    list(threads.map(client.get, [url] * requests))
+                    if turn:  # the first warms up
+                        measured[name].append((time.process_time() - start) / requests * 1e6)
+            report(in_flight, measured)
+
+
 async def compare(port: int, chosen: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         contenders = Contenders(f"http://127.0.0.1:{port}/v1/42", stack)
@@ -181,10 +207,9 @@ async def compare(port: int, chosen: argparse.Namespace) -> None:
 
 
 def report(in_flight: int, measured: dict[str, list[float]]) -> None:
-    for name, values in measured.items():
-        # Of the same round, since the machine is not equally busy in all of them.
-        ratio = statistics.median(ours / theirs for ours, theirs in zip(values, measured["httpx"], strict=True))
-        print(f"{in_flight:>9}  {name:<20}{statistics.median(values):>9.0f}{ratio:>10.3f}", flush=True)
+    least = {name: min(values) for name, values in measured.items()}
+    for name, spent in least.items():
+        print(f"{in_flight:>9}  {name:<20}{spent:>9.0f}{spent / least['httpx']:>10.3f}", flush=True)
 
 
 def main() -> None:
@@ -194,6 +219,7 @@ def main() -> None:
     options.add_argument("--in-flight", type=int, nargs="+", default=[1, 10, 100, 500])
     options.add_argument("--uvloop", action="store_true", help="run the clients on uvloop")
     options.add_argument("--http2", action="store_true", help="HTTP/2 with prior knowledge")
+    options.add_argument("--threads", action="store_true", help="the sync clients")
     options.add_argument("--serve", choices=["h1", "h2"], help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.serve:
@@ -206,6 +232,9 @@ def main() -> None:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         port = int(server.stdout.readline())
+        if chosen.threads:
+            threaded(port, chosen)
+            return
         run = asyncio.run
         if chosen.uvloop:
             import uvloop

@@ -17,6 +17,5 @@ myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_preserve_defaults = True
 # Docstrings are plain prose; a single backtick is code there, not a reference.
 default_role = "code"

@@ -239,6 +239,7 @@ class Mesh:
         """In a forked child: begin anew, but with the next call; most children never make one."""
         self._lock = threading.Lock()
         self._control.forget()
+        self.lags.after_fork()
         self._is_forked = True
         self.snapshot = replace(self.snapshot)
 

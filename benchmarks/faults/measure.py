@@ -16,6 +16,8 @@ from benchmarks.report import percentile
 
 GRACE = 2.0
 """Seconds after which the bad endpoint should be known."""
+CALM = 30.0
+"""Milliseconds of stall that a run may have."""
 
 Calls = Sequence[tuple[float, float, bool]]
 
@@ -48,7 +50,20 @@ class Measured:
     stall: float
 
 
-def run(scenario: Scenario, contender: str, seed: int) -> Measured:
+def run(scenario: Scenario, contender: str, seed: int, tries: int = 3) -> Measured:
+    """A run, made again while the machine is restless: of at most `tries`, that with the least stall.
+
+    The bystander decides, not the result.
+    """
+    runs = []
+    for _ in range(tries):
+        runs.append(_run(scenario, contender, seed))
+        if runs[-1].stall < CALM:
+            break
+    return min(runs, key=lambda one: one.stall)
+
+
+def _run(scenario: Scenario, contender: str, seed: int) -> Measured:
     with (
         Child("benchmarks.faults.backend") as backend,
         target(contender, backend.receive()) as aim,
@@ -88,11 +103,12 @@ class Processes(NamedTuple):
 
 def _measure(scenario: Scenario, contender: str, seed: int, processes: Processes) -> Measured:
     backend, aim, traffic = processes
-    start = time.monotonic() + 1.5  # an interpreter with httpx has begun by then
     due = arrivals(scenario, seed)
+    traffic.ask(aim.urls)
+    start = time.monotonic() + 0.2
     cpu = -aim.cpu_seconds()
     backend.send({"start": start, **scenario.plan()})
-    traffic.send({"urls": aim.urls, "start": start, "arrivals": due, "deadline": scenario.deadline})
+    traffic.send({"start": start, "arrivals": due, "deadline": scenario.deadline})
     with Bystander() as bystander:
         by_proxy = _refused_by_proxy(scenario, aim, start)
         found = traffic.receive()

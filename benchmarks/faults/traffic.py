@@ -1,10 +1,11 @@
-"""The traffic of one contender: `python -m benchmarks.faults.traffic CONTENDER SEED`.
+"""The traffic of one contender: `python -m benchmarks.faults.traffic CONTENDER`.
 
 Client and traffic share one event loop, as in a service. Open loop: calls begin when the
 schedule says, however the earlier ones fare, and their time counts from that moment, or the
 wait of those that could not begin in time would be left out (coordinated omission).
 
-Receives `{"urls", "start", "arrivals", "deadline"}`; sends `{"calls", "refused", "cpu"}`:
+Receives URLs, says that it is ready; receives `{"start", "arrivals", "deadline"}`, `start` on the
+system's monotonic clock; sends `{"calls", "refused", "cpu"}`:
 `calls` are `[intended start, seconds, answered well]`, all in seconds from the start.
 """
 
@@ -39,9 +40,11 @@ async def generate(client: Client, order: dict[str, Any]) -> list[tuple[float, f
 
 
 async def main() -> None:
-    order = orders()
-    client = CLIENTS[sys.argv[1]](order["urls"])
+    urls = orders()
+    client = CLIENTS[sys.argv[1]](urls)
     gc.freeze()
+    reply("ready")  # what is imported only now would be latency
+    order = orders()
     cpu = time.process_time()
     calls = await generate(client, order)
     cpu = time.process_time() - cpu

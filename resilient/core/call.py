@@ -243,7 +243,9 @@ class Call:
                 address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge
             )
         )
-        evidence = outcome if self.lag is None else self.without_lag(self.lag, send, outcome, now)
+        evidence, lag = outcome, self.lag
+        if lag is not None and (lag.late or now > lag.due or outcome.kind is Kind.FAILURE):
+            evidence = self.without_lag(lag, send, outcome, now)
         self.bound.feedback(send, evidence, now, self.route)
         return outcome
 

@@ -12,38 +12,33 @@ _NOISE = 0.005  # seconds by which timers are late anyway
 
 
 class Lag:
-    """The lag of one event loop. `threshold`: seconds from which results say more about us than about the peer."""
+    """The lag of one event loop. `threshold`: seconds from which a timeout says nothing about the peer."""
 
-    __slots__ = ("_due", "_late", "_stalled_at", "_ticked", "threshold")
+    __slots__ = ("_stalled_at", "_ticked", "due", "late", "threshold")
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        self._due = float("inf")
-        self._late = 0.0
+        self.due = float("inf")
+        """When the next tick should come; infinity while none is expected."""
+        self.late = 0.0
+        """By how much the latest tick was late; 0 within the noise of timers."""
         self._ticked = float("-inf")
         self._stalled_at = float("-inf")
 
-    def expect(self, now: float) -> None:
-        """The next tick is due one interval from now."""
-        self._due = now + TICK
-
     def tick(self, now: float) -> None:
         """The tick that was due has come."""
-        self._late = now - self._due
+        late = now - self.due
+        self.late = late if late > _NOISE else 0.0
         self._ticked = now
-        if self._late >= self.threshold:
+        if late >= self.threshold:
             self._stalled_at = now
-        self._due = float("inf")
-
-    def rest(self) -> None:
-        """No tick is expected: nothing is under way."""
-        self._due = float("inf")
+        self.due = float("inf")
 
     def seconds(self, now: float) -> float:
         """How late what happens now may be; 0 within the noise of timers."""
-        late = now - self._due  # a tick that is overdue has yet to be told
-        if now - self._ticked < TICK and self._late > late:
-            late = self._late
+        late = now - self.due  # a tick that is overdue has yet to be told
+        if now - self._ticked < TICK and self.late > late:
+            late = self.late
         return late if late > _NOISE else 0.0
 
     def is_high(self, now: float) -> bool:

@@ -17,34 +17,20 @@ Clock = Callable[[], float]
 class LoopLag(Lag):
     """The lag of one loop, and the calls under way in it. Without any there is no timer."""
 
-    __slots__ = ("_clock", "_in_flight", "_loop", "_ticking")
+    __slots__ = ("_clock", "_loop", "in_flight", "ticking")
 
     def __init__(self, threshold: float, clock: Clock, loop: Any) -> None:
         super().__init__(threshold)
         self._clock = clock
         self._loop = loop
-        self._in_flight = 0
-        self._ticking = False
+        self.in_flight = 0
+        """Calls under way; who has entered takes one off in the end."""
+        self.ticking = False
 
-    @property
-    def is_idle(self) -> bool:
-        """True if no call is under way."""
-        return self._in_flight == 0
-
-    def enter(self, now: float) -> None:
-        """A call begins."""
-        if not self._in_flight:
-            self.expect(now)  # whatever was expected of a timer before: the loop may have rested
-            if not self._ticking:
-                self._ticking = True
-                self._start()
-        self._in_flight += 1
-
-    def leave(self) -> None:
-        """A call has ended. The timer finds out by itself, so that a row of calls shares it."""
-        self._in_flight -= 1
-        if not self._in_flight:
-            self.rest()
+    def start(self) -> None:
+        """Begin to tick; it ends by itself when no call is under way."""
+        self.ticking = True
+        self._start()
 
     def _start(self) -> None:
         self._loop.call_later(TICK, self._on_timer)
@@ -57,10 +43,10 @@ class LoopLag(Lag):
         """Take a tick; True if another one is wanted."""
         now = self._clock()
         self.tick(now)
-        self._ticking = self._in_flight > 0
-        if self._ticking:
-            self.expect(now)
-        return self._ticking
+        self.ticking = self.in_flight > 0
+        if self.ticking:
+            self.due = now + TICK
+        return self.ticking
 
 
 class _TrioLag(LoopLag):
@@ -94,26 +80,37 @@ class Lags:
         self._clock = clock
         self._by_loop: dict[Any, LoopLag] = {}
 
-    def here(self) -> LoopLag:
-        """That of the loop that runs this code."""
-        loop = _get_running_loop()  # `get_running_loop` would raise in trio
-        found = self._by_loop.get(_trio_run() if loop is None else loop)
-        return found or self._meet(loop)
+    def enter(self, now: float) -> LoopLag:
+        """A call begins in the loop that runs this code; it ends with `in_flight -= 1`."""
+        # `get_running_loop` would raise in trio, and cost as much as the rest.
+        lag = self._by_loop.get(_get_running_loop()) or self._find()
+        if not lag.in_flight:
+            lag.due = now + TICK  # whatever was due before: the loop may have rested meanwhile
+            if not lag.ticking:
+                lag.start()
+        lag.in_flight += 1
+        return lag
 
-    def _meet(self, loop: AbstractEventLoop | None) -> LoopLag:
+    def _find(self) -> LoopLag:
+        key = _get_running_loop() or _trio_run()
+        return self._by_loop.get(key) or self._meet(key)
+
+    def _meet(self, key: Any) -> LoopLag:
         # Loops that have nothing to do, ended ones among them, are met again if they come back.
-        kept = {key: lag for key, lag in list(self._by_loop.items()) if not lag.is_idle}
-        if loop is None:
-            key = _trio_run()
-            lag: LoopLag = _TrioLag(self._threshold, self._clock, key)
-        else:
-            key, lag = loop, LoopLag(self._threshold, self._clock, loop)
+        kept = {key: lag for key, lag in list(self._by_loop.items()) if lag.in_flight}
+        kind = LoopLag if isinstance(key, AbstractEventLoop) else _TrioLag
+        lag = kind(self._threshold, self._clock, key)
         self._by_loop = {**kept, key: lag}
         return lag
 
     def seconds(self, now: float) -> float:
-        """The largest lag of all loops."""
-        return max((lag.seconds(now) for lag in list(self._by_loop.values())), default=0.0)
+        """The largest lag of the loops that make calls now."""
+        busy = [lag for lag in list(self._by_loop.values()) if lag.in_flight]
+        return max((lag.seconds(now) for lag in busy), default=0.0)
+
+    def after_fork(self) -> None:
+        """In a forked child: none of its event loops goes on."""
+        self._by_loop = {}
 
 
 def _trio_run() -> Any:

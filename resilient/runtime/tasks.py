@@ -43,8 +43,7 @@ class TaskDriver:
         now = clock()
         lag = None
         if self.lags is not None:
-            call.lag = lag = self.lags.here()
-            lag.enter(now)
+            call.lag = lag = self.lags.enter(now)
         steps = journey(call, now)
         try:
             effect = next(steps)
@@ -68,7 +67,7 @@ class TaskDriver:
         finally:
             steps.close()
             if lag is not None:
-                lag.leave()
+                lag.in_flight -= 1
 
     async def _perform(self, effect: Effect) -> Reply:
         value: Any = None

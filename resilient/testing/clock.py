@@ -38,6 +38,7 @@ class VirtualClock:
         self._runs = 0
 
     def __call__(self) -> float:
+        """The time."""
         return self._now
 
     def advance(self, seconds: float) -> None:

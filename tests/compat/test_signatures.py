@@ -11,7 +11,7 @@ import resilient
 from tests.compat.library import LIBRARIES, World
 
 KINDS = [(library, name) for library in LIBRARIES for name in ("Client", "AsyncClient")]
-OURS = ["mesh", "policy", "max_connection_age"]
+OURS = ["mesh", "policy", "max_connection_age", "wire"]
 
 
 def parameters(kind: type[Any]) -> dict[str, inspect.Parameter]:

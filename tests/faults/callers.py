@@ -44,10 +44,10 @@ class Threads:
         with ThreadPoolExecutor(len(requests)) as threads:
             return list(threads.map(lambda one: self.call(**one), requests))
 
-    def read_stream(self, url: str) -> Any:
+    def read_stream(self, url: str, **options: Any) -> Any:
         """The bytes that came, and the error that ended them."""
         found = b""
-        with self.client.stream("GET", url) as response:
+        with self.client.stream("GET", url, **options) as response:
             try:
                 for chunk in response.iter_raw():
                     found += chunk
@@ -106,9 +106,9 @@ class Tasks:
                 tasks.start_soon(one, index)
         return found
 
-    async def _read_stream(self, url: str) -> Any:
+    async def _read_stream(self, url: str, **options: Any) -> Any:
         found = b""
-        async with self.client.stream("GET", url) as response:
+        async with self.client.stream("GET", url, **options) as response:
             try:
                 async for chunk in response.aiter_raw():
                     found += chunk
@@ -116,9 +116,9 @@ class Tasks:
                 return found, error
         return found, None
 
-    def read_stream(self, url: str) -> Any:
+    def read_stream(self, url: str, **options: Any) -> Any:
         """The bytes that came, and the error that ended them."""
-        return self._portal.call(self._read_stream, url)
+        return self._portal.call(lambda: self._read_stream(url, **options))
 
     @contextmanager
     def holding(self, url: str) -> Iterator[Callable[[], bytes]]:

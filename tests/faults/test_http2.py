@@ -87,6 +87,16 @@ class OnDemand:
             await self.connection.flush()
         raise Closed
 
+    def begin(self, server: Server, stream: int) -> None:
+        """The first part of a response."""
+
+        async def send() -> None:
+            self.connection.state.send_headers(stream, [(":status", "200")])
+            self.connection.state.send_data(stream, b"abc")
+            await self.connection.flush()
+
+        asyncio.run_coroutine_threadsafe(send(), server.loop).result(10)
+
     def answer(self, server: Server, stream: int) -> None:
         asyncio.run_coroutine_threadsafe(self.connection.respond(stream), server.loop).result(10)
 
@@ -122,6 +132,26 @@ def test_a_deadline_is_kept_while_another_call_connects(flavour, trust) -> None:
         assert isinstance(patient.result(), resilient.DeadlineExceeded)
 
 
+def test_a_deadline_is_kept_in_the_body(flavour, tls, trust) -> None:
+    script = OnDemand()
+    with serving(script, tls=tls) as server, met(flavour, [server], trust) as caller, elsewhere() as threads:
+        patient = threads.submit(caller.call, "POST", URL, content=b"pay")
+        until(lambda: len(script.streams) == 1)
+        read = threads.submit(caller.read_stream, URL, extensions=within(1.0))
+        until(lambda: len(script.streams) == 2)
+        script.begin(server, script.streams[1])
+        found, error = read.result()
+        assert found == b"abc"
+        assert isinstance(error, resilient.DeadlineExceeded)
+        whole = threads.submit(caller.call, "GET", URL, extensions=within(0.3))
+        until(lambda: len(script.streams) == 3)
+        script.begin(server, script.streams[2])
+        assert isinstance(whole.result(), resilient.DeadlineExceeded)
+        script.answer(server, script.streams[0])
+        assert patient.result().status_code == 200
+        assert len(server.peers) == 1
+
+
 def test_one_that_gives_up_waiting_for_a_connection_does_not_lose_it(flavour, tls, trust) -> None:
     with serving(serve_h2, tls=tls) as server, met(flavour, [server], trust) as caller, elsewhere() as threads:
         threads.submit(server.on_loop, lambda: time.sleep(0.5))  # meanwhile it accepts, and shakes no hands
@@ -150,7 +180,7 @@ def test_calls_that_were_given_up_do_not_use_up_the_streams(flavour, tls, trust)
     script = OnDemand(max_streams=2)
     with serving(script, tls=tls) as server, met(flavour, [server], trust) as caller, elsewhere() as threads:
         for _ in range(5):
-            assert isinstance(caller.call("GET", URL, extensions=within(0.1)), resilient.DeadlineExceeded)
+            assert isinstance(caller.call("GET", URL, extensions=within(0.3)), resilient.DeadlineExceeded)
         patient = threads.submit(caller.call, "GET", URL)
         until(lambda: len(script.streams) == 6)
         script.answer(server, script.streams[5])

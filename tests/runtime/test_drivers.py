@@ -71,7 +71,8 @@ SCENARIOS = [
     ),
     Scenario(
         "the deadline passes while hedging", ((0.5, 503), (HANGS, 200)), ("deadline", 0.6),
-        ("1 a 503 0.5", "2 b timeout 0.4 hedge"), ("hedged", "deadline"), policy=HEDGED.replace(retry=None), deadline=0.6,
+        ("1 a 503 0.5", "2 b timeout 0.4 hedge"), ("hedged", "deadline"),
+        policy=HEDGED.replace(retry=None), deadline=0.6,
     ),
     Scenario(
         "the deadline passes in an attempt", ((HANGS, 200),), ("deadline", 0.6),
@@ -89,7 +90,9 @@ SCENARIOS = [
         "a place is granted in the queue", ((0.1, 200),), ("200", 0.4),
         ("1 a 200 0.1",), ("queued",), policy=ONE, places_free_at=0.3, streamed=True,
     ),
-    Scenario("the queue takes too long", (), ("overflow", 0.4), (), ("queued", "overflow"), policy=ONE, places_free_at=0.9),
+    Scenario(
+        "the queue takes too long", (), ("overflow", 0.4), (), ("queued", "overflow"), policy=ONE, places_free_at=0.9,
+    ),
     Scenario(
         "the deadline passes in the queue", (), ("deadline", 0.2), (), ("queued", "deadline"),
         policy=ONE, places_free_at=0.9, deadline=0.2,
@@ -102,8 +105,14 @@ SCENARIOS = [
         "resolved meanwhile", ((0.1, 200),), ("200", 0.4), ("1 a 200 0.1",), ("resolved",), resolved_at=(0.3, True),
     ),
     Scenario("not resolved", (), ("resolve", 0.3), (), ("resolved", "resolve"), resolved_at=(0.3, False)),
-    Scenario("resolved too late", (), ("deadline", 0.2), (), ("resolved", "deadline"), resolved_at=(0.3, True), deadline=0.2),
-    Scenario("the breaker is open", (), ("circuit-open", 0.0), (), ("circuit-open",), policy=breaks_for(20.0), before=open_the_breaker),
+    Scenario(
+        "resolved too late", (), ("deadline", 0.2), (), ("resolved", "deadline"),
+        resolved_at=(0.3, True), deadline=0.2,
+    ),
+    Scenario(
+        "the breaker is open", (), ("circuit-open", 0.0), (), ("circuit-open",),
+        policy=breaks_for(20.0), before=open_the_breaker,
+    ),
     Scenario(
         "a probe passes the breaker", ((0.1, 200),), ("200", 0.1),
         ("1 a 200 0.1",), policy=breaks_for(1.0), before=open_the_breaker,

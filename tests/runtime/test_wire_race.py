@@ -10,7 +10,7 @@ import pytest
 from resilient.runtime.wire import RESENT
 from resilient.runtime.wire.link import Link
 from tests.runtime.servers import Peer, serve, serving
-from tests.runtime.wires import FLAVOURS, outcome, request, wired
+from tests.runtime.wires import FLAVOURS, outcome, request, until, wired
 
 pytestmark = pytest.mark.parametrize("flavour", FLAVOURS)
 
@@ -81,11 +81,12 @@ def test_a_post_goes_to_another_connection_when_the_idle_one_is_seen_to_be_close
 def test_a_post_is_sent_again_when_its_first_write_moved_nothing(flavour, monkeypatch) -> None:
     with serving() as server, wired(flavour, server.endpoint) as wire:
         wire.send(request())
-        # The pool and the link look before the peer resets; only the write finds out.
-        monkeypatch.setattr(Link, "hung_up", lambda link: False)
-        stream = wire.wire._pool.connections[0].link._stream
-        monkeypatch.setattr(stream, "get_extra_info", lambda info: None)
+        connection = wire.wire._pool.connections[0].link
         server.on_loop(server.peers[0].reset)
+        until(connection.hung_up)
+        # As if the pool and the link had looked before the peer reset: only the write finds out.
+        monkeypatch.setattr(Link, "hung_up", lambda link: False)
+        monkeypatch.setattr(connection.stream, "get_extra_info", lambda info: None)
         if flavour == "asyncio":
             wire.portal.call(asyncio.sleep, 0.01)  # let the loop see the reset
         result = outcome(lambda: wire.send(request("POST", content=b"pay"), resend=False))

@@ -9,7 +9,8 @@ import pytest
 
 import resilient
 from resilient.runtime.waiting import ThreadWaiter
-from resilient.testing import VirtualClock, VirtualLoop, clock as clocks
+from resilient.testing import VirtualClock, VirtualLoop
+from resilient.testing import clock as clocks
 
 
 def test_alone_a_sleeper_moves_the_time() -> None:

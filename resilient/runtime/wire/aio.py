@@ -18,6 +18,7 @@ from resilient.balance.endpoint import Endpoint
 from resilient.runtime.wire.link import Link
 
 _HIGH_WATER = 256 * 1024  # unread bytes at which the peer is made to wait; one recv of asyncio
+_NEVER = float("inf")
 _LINGER = 1.0  # seconds that bytes already accepted have to leave after a close
 
 
@@ -68,6 +69,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         self._closed = False
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
+        self._due = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._full = False
 
@@ -95,6 +98,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         """asyncio's call: the connection is gone."""
         self._ended = True
         self._failure = exc
+        self._stop_timer()
         self._wake_reader()
         self.resume_writing()
 
@@ -117,17 +121,45 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         """What has arrived; b"" at the end."""
         if not self._chunks and not self._ended:
             self._reader = self._loop.create_future()
+            if timeout is not None:
+                self._set_timer(timeout)
             try:
-                await self._wait(self._reader, timeout)
+                await self._reader
             except TimeoutError as error:
                 raise httpcore2.ReadTimeout(error) from error
             finally:
                 self._reader = None
+                self._due = _NEVER
         if self._chunks:
             return self._take(max_bytes)
         if self._failure is not None or self._closed:
             raise httpcore2.ReadError(self._failure or "the connection was closed") from self._failure
         return b""
+
+    def _set_timer(self, timeout: float) -> None:
+        """Give the reader so long. The timer of an earlier read is left to run, and then set anew.
+
+        A timer for each read would cost more than the read's share of the event loop.
+        """
+        self._due = due = self._loop.time() + timeout
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._look, due)
+
+    def _look(self, now: float) -> None:
+        self._timer = None
+        if self._due <= now:
+            if self._reader is not None:
+                _expire(self._reader)
+        elif self._due != _NEVER:
+            self._timer = self._loop.call_at(self._due, self._look, self._due)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _take(self, max_bytes: int) -> bytes:
         data = self._chunks.popleft()
@@ -174,9 +206,13 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             timer.cancel()
 
     async def aclose(self) -> None:
-        """Close it now; what a write has accepted still has a moment to leave."""
+        """Close it now; what a write has accepted still has a moment to leave.
+
+        Not so if the write was given up before all was accepted: the rest is of no use then.
+        """
         self._closed = True
-        if self._socket_transport.get_write_buffer_size():
+        self._stop_timer()
+        if self._socket_transport.get_write_buffer_size() and not self._full:
             self._transport.close()
             self._loop.call_later(_LINGER, self._transport.abort)
         else:

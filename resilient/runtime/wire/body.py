@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from resilient.binding import Binding
+from resilient.runtime.wire.deadline import AttemptOver
 
 if TYPE_CHECKING:
     from resilient.runtime.wire.exchange import Exchange
@@ -38,7 +39,7 @@ class Body:
             return next(self._parts)  # type: ignore[no-any-return]
         except StopIteration:
             raise
-        except Exception as error:
+        except (Exception, AttemptOver) as error:
             raise self._wire.fault(error, self._exchange) from error
 
     def __del__(self) -> None:
@@ -89,10 +90,11 @@ class AsyncBody:
             self._open = False
             try:
                 await self._stream.aclose()
-                if self._parts is not None and not getattr(self._parts, "ag_running", False):
-                    await self._parts.aclose()
             finally:
                 self._wire.end()
+                # Also when cancelled: the collector would close it in whatever loop it runs.
+                if self._parts is not None and not getattr(self._parts, "ag_running", False):
+                    await self._parts.aclose()
 
     def __del__(self) -> None:
         if self._open:

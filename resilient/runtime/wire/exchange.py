@@ -138,7 +138,10 @@ def is_plain(exchange: Exchange) -> bool:
     """False for upgrades, tunnels, and requests that are traced, which only httpcore's connections know."""
     if exchange.method == b"CONNECT" or "trace" in exchange.extensions:
         return False
-    return not any(len(name) == 7 and name.lower() == b"upgrade" for name, _ in exchange.headers)
+    for name, _ in exchange.headers:  # noqa: SIM110 - a generator costs more than all of them
+        if len(name) == 7 and name.lower() == b"upgrade":
+            return False
+    return True
 
 
 def is_whole(body: Any) -> bool:

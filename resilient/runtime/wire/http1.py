@@ -78,7 +78,7 @@ class Framing:
             raise httpcore2.LocalProtocolError("Too little data for declared Content-Length")
         return b""
 
-    def whole(self, body: Iterable[bytes]) -> bytes:
+    def whole(self, body: Any) -> bytes:
         """Head and body, where the body is in memory."""
         return b"".join((self.head, *map(self.part, body), self.end()))
 

@@ -130,7 +130,7 @@ class AsyncHTTP1Pool:
         """Nothing is on it any more. It never suspends on asyncio."""
         now = monotonic()
         key = self._open.get(connection)
-        if key is None or connection.is_closed() or not connection.is_idle() or connection.has_expired():
+        if key is None or not connection.is_reusable():
             self._discard(connection)
             self._give_place()
         elif self._waiting:

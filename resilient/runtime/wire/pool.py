@@ -14,6 +14,7 @@ from resilient.runtime.wire.exchange import Exchange, is_plain
 from resilient.runtime.wire.http1_pool import AsyncHTTP1Pool
 from resilient.runtime.wire.link import Generation
 from resilient.runtime.wire.settings import WireSettings
+from resilient.runtime.wire.single import AsyncSingle, Single
 
 _SECURE = (b"https", b"wss")
 
@@ -80,7 +81,7 @@ class Connection(httpcore2.HTTPConnection):
     def _kind(self, request: Exchange) -> type[Any]:
         if self.fast is not None and is_plain(request):
             return self.fast
-        return httpcore2.HTTP11Connection
+        return Single
 
     def _converse(self, kind: type[Any]) -> None:
         """Go on in another way where the request asks for it: between requests only the stream is left."""
@@ -151,7 +152,7 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
                 await self._connect_once(request)
             if self._connection is None:
                 raise httpcore2.ConnectionNotAvailable
-            if self.fast is not None and self._connection.is_idle() and not self.link.multiplexed:
+            if self.fast is not None and not self.link.multiplexed and self._connection.is_idle():
                 self._converse(self._kind(request))
             return await self._connection.handle_async_request(request)
         except httpcore2.ConnectionNotAvailable:
@@ -180,7 +181,7 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
     def _kind(self, request: Exchange) -> type[Any]:
         if self.fast is not None and is_plain(request):
             return self.fast
-        return httpcore2.AsyncHTTP11Connection
+        return AsyncSingle
 
     def _converse(self, kind: type[Any]) -> None:
         """Go on in another way where the request asks for it: between requests only the stream is left."""
@@ -190,6 +191,10 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
         return super().is_available() and not self.link.retired
+
+    def is_reusable(self) -> bool:
+        """True if a request has ended well on it, and another may begin."""
+        return self._connection is not None and self._connection.is_idle() and not self.link.retired
 
     def has_expired(self) -> bool:
         """True once it is retired; asked only while nothing is on it or about to be."""
