@@ -51,8 +51,13 @@ def herding() -> tuple[str, list[str], list[Row]]:
                 ]
             )
     head = [
-        "fault", "clients x endpoints", "its share 2 s later", "its greatest share afterwards",
-        "that of another endpoint", "its share after 35 s", "success during the fault",
+        "fault",
+        "clients x endpoints",
+        "its share 2 s later",
+        "its greatest share afterwards",
+        "that of another endpoint",
+        "its share after 35 s",
+        "success during the fault",
     ]
     return "A herd returns", head, rows
 

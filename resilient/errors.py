@@ -77,7 +77,7 @@ class LimitExceeded(MeshError, httpx.PoolTimeout):
 
 
 class RateLimited(MeshError):
-    """A rate limit of ours refused the call."""
+    """A `Throttle` refused the call, since the service turns too many away for overload."""
 
 
 def for_library(error: type[MeshError], binding: Binding) -> type[MeshError]:

@@ -206,12 +206,18 @@ def test_wrong_settings_are_named(cls: Any, field: str, fields: dict[str, Any]) 
 
 
 results = st.one_of(
-    st.floats(0, 10).map(success), st.floats(0, 10).map(timeout), st.sampled_from([*OVERLOADS.values(), *OTHERS.values()])
+    st.floats(0, 10).map(success),
+    st.floats(0, 10).map(timeout),
+    st.sampled_from([*OVERLOADS.values(), *OTHERS.values()]),
 )
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(results, st.floats(0, 5)), max_size=80), st.integers(0, 30), st.sampled_from([AdaptiveLimit, GradientLimit]))
+@given(
+    st.lists(st.tuples(results, st.floats(0, 5)), max_size=80),
+    st.integers(0, 30),
+    st.sampled_from([AdaptiveLimit, GradientLimit]),
+)
 def test_it_stays_within_its_bounds(steps: list[tuple[Outcome, float]], in_flight: int, cls: Any) -> None:
     state = cls(initial=10, minimum=3, maximum=30).bind()
     now = 0.0

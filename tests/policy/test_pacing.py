@@ -124,7 +124,9 @@ def test_no_header_is_believed_for_ever() -> None:
     st.lists(st.tuples(st.integers(0, 50), st.floats(0, 5), st.one_of(st.none(), st.floats(0, 9))), max_size=30),
     st.integers(0, 9),
 )
-def test_delays_are_bounded(remaining: int, seconds: int, calls: list[tuple[int, float, float | None]], seed: int) -> None:
+def test_delays_are_bounded(
+    remaining: int, seconds: int, calls: list[tuple[int, float, float | None]], seed: int
+) -> None:
     state = heard({"ratelimit": f'"default";r={remaining};t={seconds}'}, max_delay=2.0)
     now, rng = 0.0, Random(seed)
     for in_flight, pause, left in calls:

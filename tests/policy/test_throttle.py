@@ -130,7 +130,13 @@ def test_a_decorated_function_raises_rate_limited() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("multiplier", 0.9), ("window", 0), ("max_refusal_ratio", 1), ("max_refusal_ratio", 1.5), ("minimum_per_second", -1)],
+    [
+        ("multiplier", 0.9),
+        ("window", 0),
+        ("max_refusal_ratio", 1),
+        ("max_refusal_ratio", 1.5),
+        ("minimum_per_second", -1),
+    ],
 )
 def test_wrong_settings_are_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"Throttle.{field}: "):

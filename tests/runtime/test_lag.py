@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 import trio
@@ -57,7 +58,7 @@ def test_a_blocked_loop_is_late_and_one_that_waits_is_not(run: Callable[[Scenari
         await anyio.sleep(1.0)
         waited = lags.seconds(world.clock())
         world.block(0.3)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         blocked = lags.seconds(world.clock())
         lag.in_flight -= 1
         return waited, blocked

@@ -21,7 +21,7 @@ from resilient.runtime.wire import AsyncWire, Wire, WireSettings
 ENGINES = ("default", "fast")
 
 
-class Flavour(str):
+class Flavour(str):  # noqa: SLOT000 - it gets an attribute
     """How one waits, and what speaks HTTP/1.1 meanwhile."""
 
     engine: str

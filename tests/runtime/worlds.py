@@ -26,7 +26,7 @@ from resilient.runtime.tasks import TaskDriver
 from resilient.runtime.threads import ThreadDriver
 from resilient.runtime.waiting import ThreadWaiter
 from resilient.testing import FakeEndpoint, FakeResponse, Simulation, VirtualClock, VirtualLoop
-from resilient.testing.simulation import _Running
+from resilient.testing.running import RunningCall
 
 HANGS = float("inf")
 
@@ -278,7 +278,7 @@ class Simulator(World):
         simulation = _Scripted(self)
         for time, action in self.meanwhile:
             simulation.schedule(time, action)
-        running = _Running(simulation, self.call, 0)
+        running = RunningCall(simulation, self.call, 0)
         simulation.schedule(0.0, running.begin)
         if self.cancel_at is not None:
             simulation.schedule(self.cancel_at, running.cancel)

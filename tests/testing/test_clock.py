@@ -83,9 +83,7 @@ def test_a_client_pauses_and_hedges_by_the_clock_of_its_mesh(no_leaks: None) -> 
     services = {"orders": resilient.Service(["10.0.0.1:80", "10.0.0.2:80"], policy)}
     mesh = resilient.Mesh(services, clock=clock)
     with resilient.Client(mesh=mesh, transport=httpx.MockTransport(slow_at_first)) as client:
-        [(ended, report)] = clock.run(
-            lambda: (client.get("http://orders/").extensions["resilient"], clock())[::-1]
-        )
+        [(ended, report)] = clock.run(lambda: (client.get("http://orders/").extensions["resilient"], clock())[::-1])
     assert ended == 0.5
     assert report.flags == ["hedged"]
     assert clock() == 1.0

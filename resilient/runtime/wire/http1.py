@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 import httpcore2
@@ -139,17 +138,21 @@ class Answers:
         self.complete = True
 
     def on_message_begin(self) -> None:
+        """A message begins; a second one nobody asked for."""
         if self.complete:
             self.surplus = True
 
     def on_status(self, reason: bytes) -> None:
+        """Part of the reason phrase."""
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer, which is dropped."""
         if not self.head:  # or it is a trailer
             self.headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
+        """The head is there."""
         if self.complete:
             return
         parser = self._parser
@@ -164,12 +167,14 @@ class Answers:
         self.complete = self._bodiless
 
     def on_body(self, data: bytes) -> None:
+        """Part of the body."""
         if self.complete:
             self.surplus = True
         else:
             self.parts.append(data)
 
     def on_message_complete(self) -> None:
+        """The message has ended."""
         self.complete = self.head
 
     def extensions(self, stream: Any) -> dict[str, Any]:

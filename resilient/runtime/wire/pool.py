@@ -11,12 +11,25 @@ from resilient.runtime.wire.async_link import AsyncLink
 from resilient.runtime.wire.blocking import BlockingLink
 from resilient.runtime.wire.deadline import Turn
 from resilient.runtime.wire.exchange import Exchange, is_plain
-from resilient.runtime.wire.http1_pool import AsyncHTTP1Pool
-from resilient.runtime.wire.link import Generation
+from resilient.runtime.wire.http1_pool import AsyncHTTP1Pool, HTTP1Pool
+from resilient.runtime.wire.link import Generation, Link
 from resilient.runtime.wire.settings import WireSettings
 from resilient.runtime.wire.single import AsyncSingle, Single
 
 _SECURE = (b"https", b"wss")
+
+
+def _options(settings: WireSettings, origin: httpcore2.Origin, link: Link) -> dict[str, Any]:
+    return {
+        "origin": origin,
+        "ssl_context": settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
+        "keepalive_expiry": settings.keepalive_expiry,
+        "http1": settings.http1,
+        "http2": settings.http2,
+        "local_address": settings.local_address,
+        "network_backend": link,
+        "socket_options": settings.socket_options,
+    }
 
 
 def _multiplexed() -> Any:
@@ -92,9 +105,24 @@ class Connection(httpcore2.HTTPConnection):
         """False once it is retired: what is on it may end, nothing more may begin."""
         return super().is_available() and not self.link.retired
 
+    def is_reusable(self) -> bool:
+        """True if a request has ended well on it, and another may begin."""
+        return self._connection is not None and self._connection.is_idle() and not self.link.retired
+
     def has_expired(self) -> bool:
         """True once it is retired; asked only while nothing is on it or about to be."""
         return self.link.retired or super().has_expired()
+
+
+def connection_to(
+    endpoint: Endpoint, settings: WireSettings, generation: Generation, origin: httpcore2.Origin
+) -> Connection:
+    """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
+    link = BlockingLink(endpoint, settings, generation)
+    connection = Connection(**_options(settings, origin, link))
+    connection.link = link
+    connection.fast = _fast().FastConnection if settings.engine == "fast" else None
+    return connection
 
 
 class Pool(httpcore2.ConnectionPool):
@@ -111,22 +139,8 @@ class Pool(httpcore2.ConnectionPool):
         self._settings = settings
 
     def create_connection(self, origin: httpcore2.Origin) -> Connection:
-        """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
-        settings = self._settings
-        link = BlockingLink(self._endpoint, settings, self._generation)
-        connection = Connection(
-            origin=origin,
-            ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
-            keepalive_expiry=settings.keepalive_expiry,
-            http1=settings.http1,
-            http2=settings.http2,
-            local_address=settings.local_address,
-            network_backend=link,
-            socket_options=settings.socket_options,
-        )
-        connection.link = link
-        connection.fast = _fast().FastConnection if settings.engine == "fast" else None
-        return connection
+        """A connection to the endpoint in the name of `origin`."""
+        return connection_to(self._endpoint, self._settings, self._generation, origin)
 
     @property
     def busy(self) -> int:
@@ -201,21 +215,12 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
         return self.link.retired or super().has_expired()
 
 
-def connection_to(
+def async_connection_to(
     endpoint: Endpoint, settings: WireSettings, generation: Generation, origin: httpcore2.Origin
 ) -> AsyncConnection:
     """A connection to the endpoint in the name of `origin`; TLS is first needed here."""
     link = AsyncLink(endpoint, settings, generation)
-    connection = AsyncConnection(
-        origin=origin,
-        ssl_context=settings.tls.context(http2=settings.http2) if origin.scheme in _SECURE else None,
-        keepalive_expiry=settings.keepalive_expiry,
-        http1=settings.http1,
-        http2=settings.http2,
-        local_address=settings.local_address,
-        network_backend=link,
-        socket_options=settings.socket_options,
-    )
+    connection = AsyncConnection(**_options(settings, origin, link))
     connection.link = link
     connection.fast = _fast().AsyncFastConnection if settings.engine == "fast" else None
     return connection
@@ -236,7 +241,7 @@ class AsyncPool(httpcore2.AsyncConnectionPool):
 
     def create_connection(self, origin: httpcore2.Origin) -> AsyncConnection:
         """A connection to the endpoint in the name of `origin`."""
-        return connection_to(self._endpoint, self._settings, self._generation, origin)
+        return async_connection_to(self._endpoint, self._settings, self._generation, origin)
 
     async def _close_connections(self, closing: list[httpcore2.AsyncConnectionInterface]) -> None:
         # Called twice for each request, nearly always with nothing to close, and then only a
@@ -250,8 +255,15 @@ class AsyncPool(httpcore2.AsyncConnectionPool):
         return len(self._requests)
 
 
-def async_pool(endpoint: Endpoint, settings: WireSettings, generation: Generation) -> AsyncPool | AsyncHTTP1Pool:
+def pool_for(endpoint: Endpoint, settings: WireSettings, generation: Generation) -> Pool | HTTP1Pool:
+    """The pool that suits the settings."""
+    if settings.http2:
+        return Pool(endpoint, settings, generation)
+    return HTTP1Pool(lambda origin: connection_to(endpoint, settings, generation, origin), settings)
+
+
+def async_pool_for(endpoint: Endpoint, settings: WireSettings, generation: Generation) -> AsyncPool | AsyncHTTP1Pool:
     """The pool that suits the settings."""
     if settings.http2:
         return AsyncPool(endpoint, settings, generation)
-    return AsyncHTTP1Pool(lambda origin: connection_to(endpoint, settings, generation, origin), settings)
+    return AsyncHTTP1Pool(lambda origin: async_connection_to(endpoint, settings, generation, origin), settings)

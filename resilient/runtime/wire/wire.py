@@ -16,7 +16,7 @@ from resilient.runtime.wire.deadline import AttemptOver
 from resilient.runtime.wire.exchange import Exchange, within_pool_deadline
 from resilient.runtime.wire.faults import translate
 from resilient.runtime.wire.link import Generation
-from resilient.runtime.wire.pool import Pool, async_pool
+from resilient.runtime.wire.pool import async_pool_for, pool_for
 from resilient.runtime.wire.settings import WireSettings
 
 RESENT = "resilient.resent"
@@ -116,7 +116,7 @@ class Wire(_Common):
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         super().__init__(endpoint, settings, binding)
-        self._pool = Pool(endpoint, settings, self._generation)
+        self._pool: Any = pool_for(endpoint, settings, self._generation)
         self._body = body_type(binding)
 
     def send(self, request: Any, *, resend: bool) -> Any:
@@ -177,7 +177,7 @@ class AsyncWire(_Common):
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         super().__init__(endpoint, settings, binding)
-        self._pool: Any = async_pool(endpoint, settings, self._generation)
+        self._pool: Any = async_pool_for(endpoint, settings, self._generation)
         self._body = async_body_type(binding)
 
     async def send(self, request: Any, *, resend: bool, attempt: Attempt | None = None) -> Any:
