@@ -5,7 +5,8 @@ Policies are tested here as they run: the simulator drives the same journey as t
 
 from resilient.testing.clock import VirtualClock, VirtualLoop
 from resilient.testing.fakes import Behaviour, FakeEndpoint, FakeResponse, fleet
-from resilient.testing.simulation import CallRecord, Result, Simulation
+from resilient.testing.result import CallRecord, Result
+from resilient.testing.simulation import Simulation
 
 __all__ = [
     "Behaviour",

@@ -36,6 +36,7 @@ class RunningCall:
         self._waiting = False
 
     def begin(self) -> None:
+        """Go, at the present time of the simulation."""
         self._sim.running[self] = None
         self._resume(None)
 

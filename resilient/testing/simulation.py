@@ -9,25 +9,20 @@ from __future__ import annotations
 import gc
 import heapq
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from resilient.balance.endpoint import Endpoint, Locality
 from resilient.balance.locality import NOWHERE
 from resilient.core.bound import Bound
-from resilient.core.call import Call, Journey, journey
+from resilient.core.call import Call
 from resilient.core.classify import HttpClassifier
-from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep, Start, Stop, Wait
-from resilient.core.outcome import Outcome
-from resilient.core.report import CallReport
-from resilient.policy.limit import LimitState
+from resilient.core.effects import Send
 from resilient.policy.policy import Policy
 from resilient.testing.fakes import FakeEndpoint, FakeResponse
-
+from resilient.testing.result import Result
+from resilient.testing.running import NEVER, RunningCall
 
 
 class Simulation:

@@ -71,7 +71,7 @@ async def test_the_pool_serves_at_full_capacity_after_a_storm_of_cancellations(a
     with serving(moody) as server:
         wire = AsyncWire(server.endpoint, WireSettings(max_connections=PLACES, engine=engine), HTTPX)
         await churn(wire, tally)
-        assert min(tally["answered"], tally["cancelled"]) > 50, tally
+        assert min(tally["answered"], tally["cancelled"]) > 20, tally
         assert wire.in_flight == 0
         assert wire._pool.busy == 0
         assert [one for one in wire._pool.connections if not one.is_idle()] == []

@@ -46,7 +46,7 @@ class HTTP1Pool(_Pool):
             while True:
                 if places.discarded:
                     self._close_discarded()
-                if not connection.has_expired():
+                if not connection.is_due():
                     with suppress(httpcore2.ConnectionNotAvailable):  # the peer has hung up
                         response = connection.handle_request(exchange)
                         break
@@ -100,7 +100,7 @@ class AsyncHTTP1Pool(_Pool):
             while True:
                 if places.discarded:
                     await self._close_discarded()
-                if not connection.has_expired():
+                if not connection.is_due():
                     try:
                         response = await connection.handle_async_request(exchange)
                         break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import httpcore2
@@ -52,6 +53,7 @@ class Connection(httpcore2.HTTPConnection):
     link: BlockingLink
     fast: type[Any] | None = None
     """What speaks HTTP/1.1 in place of httpcore."""
+    idle_until = float("inf")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -106,8 +108,16 @@ class Connection(httpcore2.HTTPConnection):
         return super().is_available() and not self.link.retired
 
     def is_reusable(self) -> bool:
-        """True if a request has ended well on it, and another may begin."""
-        return self._connection is not None and self._connection.is_idle() and not self.link.retired
+        """True if a request has ended well on it, and another may begin; its keep-alive counts from now."""
+        if self._connection is None or not self._connection.is_idle() or self.link.retired:
+            return False
+        if self._keepalive_expiry is not None:
+            self.idle_until = monotonic() + self._keepalive_expiry
+        return True
+
+    def is_due(self) -> bool:
+        """True if it has been idle for too long, or is retired. Of its peer, `link.hung_up` knows."""
+        return monotonic() > self.idle_until or self.link.retired
 
     def has_expired(self) -> bool:
         """True once it is retired; asked only while nothing is on it or about to be."""
@@ -153,6 +163,7 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
 
     link: AsyncLink
     fast: type[Any] | None = None
+    idle_until = float("inf")
 
     async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
         """Send it, unless the peer has hung up; then the pool takes another connection."""
@@ -207,8 +218,16 @@ class AsyncConnection(httpcore2.AsyncHTTPConnection):
         return super().is_available() and not self.link.retired
 
     def is_reusable(self) -> bool:
-        """True if a request has ended well on it, and another may begin."""
-        return self._connection is not None and self._connection.is_idle() and not self.link.retired
+        """True if a request has ended well on it, and another may begin; its keep-alive counts from now."""
+        if self._connection is None or not self._connection.is_idle() or self.link.retired:
+            return False
+        if self._keepalive_expiry is not None:
+            self.idle_until = monotonic() + self._keepalive_expiry
+        return True
+
+    def is_due(self) -> bool:
+        """True if it has been idle for too long, or is retired. Of its peer, `link.hung_up` knows."""
+        return monotonic() > self.idle_until or self.link.retired
 
     def has_expired(self) -> bool:
         """True once it is retired; asked only while nothing is on it or about to be."""
