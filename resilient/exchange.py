@@ -15,7 +15,7 @@ from resilient.core.report import CallReport
 from resilient.core.route import route_group
 from resilient.mesh import Mesh, Snapshot
 from resilient.policy.retry import IDEMPOTENT_METHODS
-from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class
+from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class, shareable
 from resilient.runtime.carried import DEFAULT_PORTS
 from resilient.runtime.carrier import AsyncCarrier, Carrier
 from resilient.runtime.streams import streams
@@ -63,8 +63,8 @@ class Exchanges:
         self.binding = binding
         self.streams = streams(binding)
         self._carrier = carrier
-        self._snapshot: Snapshot | None = None
-        self._routes: dict[Key, Bound] = {}
+        self._routes: tuple[Snapshot | None, dict[Key, Bound]] = (None, {})
+        """What `find` has answered, and the snapshot from which on: one reference, for threads."""
 
     def begin(self, request: Any) -> Exchange:
         """The exchange of a request; raises UnknownService in a strict mesh."""
@@ -80,6 +80,7 @@ class Exchanges:
             bound,
             deadline=deadline,
             idempotent=idempotent,
+            shareable=bound.hedge is None or shareable(request.stream, self.binding),
             is_open=self.is_open,
             key=None if bound.hash_on is None else bound.hash_on.key(request),
             route=lambda: route_group(request.method, request.url.path),
@@ -92,13 +93,14 @@ class Exchanges:
 
     def _route(self, request: Any) -> Bound:
         url = request.url
-        if self.mesh.snapshot is not self._snapshot:
-            self._routes = {}
-            self._snapshot = self.mesh.snapshot
+        snapshot, routes = self._routes
+        if self.mesh.snapshot is not snapshot:
+            routes = {}
+            self._routes = (self.mesh.snapshot, routes)
         key = (url.scheme, url.raw_host, url.port, self._carrier.dials)
-        bound = self._routes.get(key)
+        bound = routes.get(key)
         if bound is None:
-            bound = self._routes[key] = self._find(request, key)
+            bound = routes[key] = self._find(request, key)
         return bound
 
     def _find(self, request: Any, key: Key) -> Bound:

@@ -118,11 +118,14 @@ class Mesh:
         previous = old.services.get(name)
         if previous is not None and previous.policy == policy and service.same_endpoints(old.config.services[name]):
             return previous
-        bound = self._new_bound(name, policy, service.chosen)
+        bound = Bound(
+            name, policy, self.rng, _CLASSIFIER, _log_listener, locality=self.locality, subset=service.chosen
+        )
         if previous is not None:
             bound.adopt(previous)
             if previous.endpoints:
                 bound.update(previous.endpoints, self.clock())
+        self._mirror(bound)  # not before it has its breaker, which may be that of `previous`
         bound.watch = self._control.watch(bound, service.source)
         self._check_health(bound)
         return bound

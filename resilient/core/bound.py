@@ -148,7 +148,7 @@ class Bound:
             if getattr(self.policy, name) == getattr(previous.policy, name):
                 setattr(self, name, getattr(previous, name))
         if self.outlier is None:
-            for stats in self._stats.values():
+            for stats in list(self._stats.values()):
                 if stats.ejected_until is not None or stats.ramp is not None:
                     stats.restore()
 
@@ -292,6 +292,8 @@ class Bound:
 
     def late_failure(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
         """Count a body that broke after its headers had counted as a success."""
+        if outcome.kind is not Kind.FAILURE:
+            return
         stats.failures += 1
         if self.outlier is not None and self.outlier.observe(stats, outcome, now, self.rng):
             self.rebuild(now)
@@ -326,4 +328,5 @@ class Bound:
     @property
     def in_flight(self) -> int:
         """Attempts in flight, over all endpoints ever known."""
-        return sum(stats.in_flight for stats in self._stats.values())
+        # A copy in one step: the control thread may add to it meanwhile.
+        return sum(stats.in_flight for stats in list(self._stats.values()))

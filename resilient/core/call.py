@@ -97,7 +97,7 @@ class Call:
     """One call: what the edge tells the journey, the journey's state, and what it leaves.
 
     `idempotent`: the request may be processed twice. `replayable()`: its body can be sent
-    (again) from the start. `route()`: what it is about (`core/route.py`). `is_open(response)`:
+    (again) from the start. `shareable`: two attempts may read it at the same time. `route()`: what it is about (`core/route.py`). `is_open(response)`:
     its body is still to be read; such a response leaves the journey with its pick and its place
     under the limit `held`. `outer_attempt`: the ordinal of the attempt that an outer layer is
     making of the same work. `stopped_at` is set by a driver that is cancelled, since the
@@ -120,6 +120,7 @@ class Call:
         "replayable",
         "report",
         "route",
+        "shareable",
         "started",
         "stopped_at",
         "tried",
@@ -132,6 +133,7 @@ class Call:
         deadline: float | None = None,
         idempotent: bool = True,
         replayable: Callable[[], bool] | None = None,
+        shareable: bool = True,
         is_open: Callable[[Any], bool] | None = None,
         key: bytes | None = None,
         outer_attempt: int = 1,
@@ -141,6 +143,7 @@ class Call:
         self.deadline = deadline
         self.idempotent = idempotent
         self.replayable = replayable
+        self.shareable = shareable
         self.is_open = is_open
         self.key = key
         self.outer_attempt = outer_attempt
@@ -336,7 +339,7 @@ class Call:
         if self.lag is not None and self.lag.is_high(now):
             return None  # it would be our own slowness that is hedged
         safe = self.idempotent or (self.bound.retry is not None and self.bound.retry.retry.idempotent)
-        if patience is None or not safe or not (self.replayable is None or self.replayable()):
+        if patience is None or not safe or not self.shareable:
             return None
         return patience
 

@@ -54,9 +54,20 @@ def always_replayable(stream: Any, binding: Binding) -> bool:
     return fields is not None and all(_rewinds(field) for field in fields)
 
 
+def shareable(stream: Any, binding: Binding) -> bool:
+    """True if two attempts may read the stream at the same time: a file has one position for both."""
+    fields = getattr(stream, "fields", None)
+    if fields is None:
+        return always_replayable(stream, binding)
+    return not any(_is_file(field) for field in fields)
+
+
 def _rewinds(field: Any) -> bool:
-    file = getattr(field, "file", None)
-    return file is None or isinstance(file, (str, bytes)) or _is_seekable(file)
+    return not _is_file(field) or _is_seekable(field.file)
+
+
+def _is_file(field: Any) -> bool:
+    return not isinstance(getattr(field, "file", None), (str, bytes, type(None)))
 
 
 def _is_seekable(file: Any) -> bool:
@@ -70,6 +81,8 @@ class RepeatedBody:
     """A one-shot body, made repeatable: a file by rewinding it, another by keeping its start.
 
     Up to `limit` bytes are kept; a longer body can be sent again only until it outgrew that.
+    Nor can one whose source broke: asked again, a generator would be at its end, and what was
+    kept would be sent as if it were the whole.
     The stream given to the request is this object, in a class that the HTTP library accepts.
     """
 
@@ -79,14 +92,19 @@ class RepeatedBody:
         self._source: Any = None
         self._kept: list[bytes] = []
         self._size = 0
+        self._asking = False
+        """True from asking the source for a chunk until it has answered: for good, if it broke."""
         self._file = _file_of(stream)
         self._file_start = self._file.tell() if self._file is not None else 0
 
     def replayable(self) -> bool:
         """True if the next iteration would give the whole body."""
-        return self._file is not None or self._source is None or self._size <= self._limit
+        if self._file is not None or self._source is None:
+            return True
+        return self._size <= self._limit and not self._asking
 
     def _keep(self, chunk: bytes) -> None:
+        self._asking = False
         self._size += len(chunk)
         if self._size <= self._limit:
             self._kept.append(chunk)
@@ -102,9 +120,12 @@ class RepeatedBody:
         yield from tuple(self._kept)
         if self._source is None:
             self._source = iter(self._stream)
+        self._asking = True
         for chunk in self._source:
             self._keep(chunk)
             yield chunk
+            self._asking = True
+        self._asking = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._file is not None:
@@ -117,9 +138,12 @@ class RepeatedBody:
             yield chunk
         if self._source is None:
             self._source = aiter(self._stream)
+        self._asking = True
         async for chunk in self._source:
             self._keep(chunk)
             yield chunk
+            self._asking = True
+        self._asking = False
 
     def _require(self) -> None:
         if not self.replayable():

@@ -72,7 +72,7 @@ def test_a_post_that_has_left_is_not_sent_again(flavour, script) -> None:
 def test_a_post_goes_to_another_connection_when_the_idle_one_is_seen_to_be_closed(flavour) -> None:
     with serving(close_after_first) as server, wired(flavour, server.endpoint) as wire:
         wire.send(request())
-        server.on_loop(lambda: server.peers[0].writer.close())
+        until(wire.wire._pool.connections[0].link.hung_up)
         response = wire.send(request("POST", content=b"pay"), resend=False)
         assert response.content == b"ok"
         assert sum(b"POST" in one for one in server.requests) == 1

@@ -85,7 +85,7 @@ class Framing:
 class Answers:
     """The responses of one connection, one after another: `expect`, then `feed` until `complete`.
 
-    The attributes that begin with `on_` are called by httptools.
+    httptools calls the methods whose names begin with `on_`.
     """
 
     __slots__ = ("_bodiless", "_parser", "_size", "complete", "head", "headers", "keep_alive", "parts", "reason",
@@ -138,20 +138,24 @@ class Answers:
         self.complete = True
 
     def on_message_begin(self) -> None:
+        """A response begins."""
         """A message begins; a second one nobody asked for."""
         if self.complete:
             self.surplus = True
 
     def on_status(self, reason: bytes) -> None:
+        """Some of the reason phrase."""
         """Part of the reason phrase."""
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer."""
         """A header, or a trailer, which is dropped."""
-        if not self.head:  # or it is a trailer
+        if not self.head:
             self.headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
+        """The head is there, unless it was an informational one."""
         """The head is there."""
         if self.complete:
             return
@@ -167,6 +171,7 @@ class Answers:
         self.complete = self._bodiless
 
     def on_body(self, data: bytes) -> None:
+        """Some of the body."""
         """Part of the body."""
         if self.complete:
             self.surplus = True
@@ -174,6 +179,7 @@ class Answers:
             self.parts.append(data)
 
     def on_message_complete(self) -> None:
+        """The response is complete, unless it was an informational one."""
         """The message has ended."""
         self.complete = self.head
 
