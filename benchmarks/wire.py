@@ -1,6 +1,6 @@
 """CPU per request of the wire, as a ratio to httpx.AsyncClient.
 
-    python benchmarks/wire.py [--requests 300] [--rounds 7] [--in-flight 1 10 100 500] 
+    python benchmarks/wire.py [--requests 300] [--rounds 7] [--in-flight 1 10 100 500]
         [--uvloop | --http2 | --threads]
 
 A server in another process answers at once with 200 bytes; the client's CPU time is counted.
@@ -8,8 +8,8 @@ The contenders take turns within each round; the least of each is shown, since o
 the machine only adds. "resilient" is the client with all that a call passes through, "wire" is
 httpx.AsyncClient over AsyncWire, "bare wire" sends a prebuilt request without a client; each
 with both engines. What is installed matters: without the sniffio package, as
-`pip install httpx` leaves it, httpx looks for it in vain at each step. `--http2` compares HTTP/2 on one connection; `--threads` the sync
-clients, with as many threads as requests in flight.
+`pip install httpx` leaves it, httpx looks for it in vain at each step. `--http2` compares
+HTTP/2 on one connection; `--threads` the sync clients, a thread for each request in flight.
 """
 
 from __future__ import annotations

@@ -118,22 +118,18 @@ class Mesh:
         previous = old.services.get(name)
         if previous is not None and previous.policy == policy and service.same_endpoints(old.config.services[name]):
             return previous
-        bound = Bound(
-            name, policy, self.rng, _CLASSIFIER, _log_listener, locality=self.locality, subset=service.chosen
-        )
+        bound = self._new_bound(name, policy, service.chosen)
         if previous is not None:
             bound.adopt(previous)
             if previous.endpoints:
                 bound.update(previous.endpoints, self.clock())
-        self._mirror(bound)  # not before it has its breaker, which may be that of `previous`
+        self._mirror(bound)  # not before: its breaker may be that of `previous`
         bound.watch = self._control.watch(bound, service.source)
         self._check_health(bound)
         return bound
 
     def _new_bound(self, name: str, policy: Policy, subset: Subset | None = None) -> Bound:
-        bound = Bound(name, policy, self.rng, _CLASSIFIER, _log_listener, locality=self.locality, subset=subset)
-        self._mirror(bound)
-        return bound
+        return Bound(name, policy, self.rng, _CLASSIFIER, _log_listener, locality=self.locality, subset=subset)
 
     def _check_health(self, bound: Bound) -> None:
         if bound.policy.health is not None:
@@ -191,6 +187,7 @@ class Mesh:
         service = snapshot.services.get(host)
         policy = snapshot.config.policy if service is None else service.policy
         bound = self._new_bound(name, policy)
+        self._mirror(bound)
         if not dials or _is_address(host):
             bound.update((Endpoint(host, port),), self.clock())
         else:
@@ -203,6 +200,7 @@ class Mesh:
     def _drop_idle_host(self, snapshot: Snapshot) -> None:
         key = next((key for key, bound in snapshot.hosts.items() if not bound.in_flight), next(iter(snapshot.hosts)))
         self._release(snapshot.hosts.pop(key))
+        self.snapshot = replace(snapshot)  # another one: so clients forget it too
 
     @property
     def lag(self) -> float:

@@ -47,7 +47,7 @@ def measured(names: Sequence[str], who: Sequence[str], rate: float, seconds: flo
 
 def tables(results: Result) -> Iterator[str]:
     """A heading and a table for each scenario."""
-    head = ("", "success", "p50 ms", "p99 ms", "p99.9 ms", "sent per call", "bad share", "good/s", "CPU ms", "stall ms")
+    head = ("", "success", "p50 ms", "p99 ms", "p99.9 ms", "sent per call", "bad share", "good/s", "CPU ms", "starved")
     for scenario, found in results:
         yield f"### {scenario.title}"
         yield report.table(head, [_row(one) for one in found])
@@ -64,7 +64,7 @@ def _row(one: Measured) -> list[str]:
         "" if one.bad_share is None else f"{one.bad_share:.1%}",
         f"{one.goodput:.0f}",
         f"{one.cpu:.1f}",
-        f"{one.stall:.0f}",
+        f"{one.starved:.0%}",
     ]
 
 

@@ -5,7 +5,7 @@ schedule says, however the earlier ones fare, and their time counts from that mo
 wait of those that could not begin in time would be left out (coordinated omission).
 
 Receives URLs, says that it is ready; receives `{"start", "arrivals", "deadline"}`, `start` on the
-system's monotonic clock; sends `{"calls", "refused", "cpu"}`:
+system's monotonic clock; sends `{"calls", "refused", "cpu", "waited"}`:
 `calls` are `[intended start, seconds, answered well]`, all in seconds from the start.
 """
 
@@ -15,6 +15,7 @@ import asyncio
 import gc
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks.children import orders, reply
@@ -39,16 +40,22 @@ async def generate(client: Client, order: dict[str, Any]) -> list[tuple[float, f
     return calls
 
 
+def waited_seconds() -> float:
+    """How long this process has been ready to run and was not let run."""
+    return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+
+
 async def main() -> None:
     urls = orders()
     client = CLIENTS[sys.argv[1]](urls)
     gc.freeze()
     reply("ready")  # what is imported only now would be latency
     order = orders()
-    cpu = time.process_time()
+    cpu, waited = time.process_time(), waited_seconds()
     calls = await generate(client, order)
-    cpu = time.process_time() - cpu
-    reply({"calls": sorted(calls), "refused": [at - order["start"] for at in client.refused], "cpu": cpu})
+    cpu, waited = time.process_time() - cpu, waited_seconds() - waited
+    refused = [at - order["start"] for at in client.refused]
+    reply({"calls": sorted(calls), "refused": refused, "cpu": cpu, "waited": waited})
     await client.aclose()
 
 

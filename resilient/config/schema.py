@@ -30,8 +30,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from resilient.balance.hash_key import HashOn
 from resilient.balance.locality import Failover
+from resilient.balance.maglev import Maglev
 from resilient.balance.outlier import OutlierDetection
+from resilient.balance.ring_hash import RingHash
 from resilient.config import registry
 from resilient.config.reader import FAULTY, Part, Reader, choice, did_you_mean, from_python, join, nested
 from resilient.config.values import MeshConfig, check_name
@@ -174,6 +177,9 @@ _PARTS: Mapping[tuple[type, str], Part] = {
     (Policy, "pacing"): nested(Pacing),
     (Policy, "fallback"): from_python,
     (Policy, "classifier"): from_python,
+    (RingHash, "hash_on"): nested(HashOn),
+    (Maglev, "hash_on"): nested(HashOn),
+    (HashOn, "function"): from_python,
     (Retry, "budget"): nested(RetryBudget),
     (Retry, "wait"): read_wait,
     (Retry, "stop"): from_python,

@@ -23,12 +23,15 @@ from resilient.config.reader import seconds
 from resilient.core.check import ConfigError
 from resilient.discovery.dns import DnsResolver, dns
 from resilient.discovery.static import static
+from resilient.policy.adaptive import AdaptiveLimit, GradientLimit
 from resilient.policy.breaker import Breaker
 from resilient.policy.budget import RetryBudget
 from resilient.policy.hedge import Hedge
 from resilient.policy.limit import Limit
+from resilient.policy.pacing import Pacing
 from resilient.policy.policy import UNSET, Policy
 from resilient.policy.retry import Retry
+from resilient.policy.throttle import Throttle
 from resilient.service import Service
 
 EMPTY = MeshConfig()
@@ -144,6 +147,30 @@ def test_a_mapping_changes_what_it_names() -> None:
     top, orders = config.policy, config.services["orders"].policy
     assert top == Policy(timeout=2.0, breaker=Breaker(window=20.0, probes=3), retry=Retry(attempts=5))
     assert orders == Policy(breaker=Breaker(window=30.0, probes=3), retry=None, limit=Limit())
+
+
+@pytest.mark.parametrize(
+    ("data", "limit"),
+    [
+        ("adaptive", AdaptiveLimit()),
+        ({"adaptive": {"maximum": 200, "queue_timeout": "500ms"}}, AdaptiveLimit(maximum=200, queue_timeout=0.5)),
+        ({"gradient": None}, GradientLimit()),
+        ({"max_in_flight": 5}, Limit(max_in_flight=5)),
+        (None, None),
+    ],
+)
+def test_a_limit_is_that_of_fields_or_one_with_a_name(data: Any, limit: object) -> None:
+    assert read({"policy": {"limit": data}}).policy.limit == limit
+
+
+def test_faults_of_limits_throttle_and_pacing_are_found() -> None:
+    policy = {"limit": {"adaptive": {"minimum": 0}}, "throttle": {"multiplier": "2s"}, "pacing": {"max_delay": "0s"}}
+    assert sorted(faults({"policy": policy})) == [
+        "policy.limit.adaptive.minimum: 0 is not valid; expected a whole number >= 1",
+        "policy.pacing.max_delay: 0.0 is not valid; expected a number of seconds > 0",
+        "policy.throttle.multiplier: '2s' is not valid; expected a number >= 1",
+    ]
+    assert "one of adaptive, gradient" in faults({"policy": {"limit": "adptive"}})[0]
 
 
 def test_another_balancer_starts_from_its_defaults_and_the_same_one_from_the_top() -> None:
@@ -441,9 +468,24 @@ policies = st.builds(
     balancer=balancers,
     outlier=maybe(st.builds(OutlierDetection, base_ejection_time=st.floats(min_value=0.1, max_value=10))),
     hedge=maybe(st.builds(Hedge, delay=st.sampled_from(["p50", "p99", 0.1]), max_extra_ratio=ratios)),
-    limit=maybe(st.builds(Limit, max_in_flight=counts, max_queue=counts, queue_timeout=durations)),
+    limit=maybe(
+        st.one_of(
+            st.builds(Limit, max_in_flight=counts, max_queue=counts, queue_timeout=durations),
+            st.builds(AdaptiveLimit, initial=st.integers(20, 90), maximum=st.integers(90, 999), queue_timeout=durations),
+            st.builds(GradientLimit, initial=st.integers(20, 90), maximum=st.integers(90, 999), queue_timeout=durations),
+        )
+    ),
+    throttle=maybe(st.builds(Throttle, multiplier=st.floats(1, 4), window=durations)),
+    pacing=maybe(st.builds(Pacing, max_delay=durations)),
 )
-NAMES = {PeakEwma: "peak_ewma", LeastRequest: "least_request", RoundRobin: "round_robin", Random: "random"}
+NAMES = {
+    PeakEwma: "peak_ewma",
+    LeastRequest: "least_request",
+    RoundRobin: "round_robin",
+    Random: "random",
+    AdaptiveLimit: "adaptive",
+    GradientLimit: "gradient",
+}
 
 
 def plain(value: Any) -> Any:

@@ -58,7 +58,10 @@ class Blocking:
 
     def send(self, request: Any, *, resend: bool = True) -> Any:
         response = self.wire.send(request, resend=resend)
-        response.read()
+        try:
+            response.read()
+        finally:
+            response.close()
         return response
 
     def open(self, request: Any) -> Any:
@@ -105,7 +108,10 @@ class Portal:
 
     async def _send(self, request: Any, resend: bool) -> Any:
         response = await self.wire.send(request, resend=resend)
-        await response.aread()
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
         return response
 
     def send(self, request: Any, *, resend: bool = True) -> Any:
@@ -157,7 +163,8 @@ def wired(
     flavour: str, endpoint: Endpoint, settings: WireSettings | None = None, binding: Binding = HTTPX
 ) -> Iterator[Blocking | Portal]:
     """An open wire that must be empty at the end."""
-    settings = replace(settings or WireSettings(), engine=getattr(flavour, "engine", "default"))
+    settings = settings or WireSettings()
+    settings = replace(settings, engine=getattr(flavour, "engine", settings.engine))
     if flavour == "sync":
         face: Blocking | Portal = Blocking(endpoint, settings, binding)
     else:
