@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))
 
 from resilient.balance.endpoint import Endpoint, EndpointStats
 from resilient.balance.least_request import LeastRequest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from resilient import errors
@@ -148,6 +149,9 @@ class Exchanges:
         log_call(exchange.original, call.report, outcome)
         if response is None:
             self._raise(exchange, outcome)
+        if call.watches_successes and response.is_closed:
+            # httpx measures it when a body is closed, and this one has been.
+            response.elapsed = timedelta(seconds=self.mesh.clock() - call.started)
         if RESENT in response.extensions:
             call.report.flags.append("resent")
         response.extensions["resilient"] = call.report

@@ -113,6 +113,8 @@ class SyncTransport(_MeshTransport):
         response = self._carrier.send(request, effect)
         if exchange.buffer and self._exchanges.is_open(response):
             self._load(response)
+            if exchange.call.watches_successes:
+                response.read()  # the user's predicate may look at the text
         return response
 
     def _load(self, response: Any) -> None:
@@ -196,6 +198,8 @@ class AsyncTransport(_MeshTransport):
         response = await self._carrier.send(request, effect)
         if exchange.buffer and self._exchanges.is_open(response):
             await self._load(response)
+            if exchange.call.watches_successes:
+                await response.aread()
         return response
 
     async def _load(self, response: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sysconfig
 import threading
 import time
@@ -18,6 +19,23 @@ from tests.real.procs import IN_CI
 def pytest_configure(config: pytest.Config) -> None:
     if IN_CI:
         _refuse_the_source_tree()
+    engine = os.environ.get("RESILIENT_TEST_WIRE")
+    if engine:
+        _speak_with(engine)
+
+
+def _speak_with(engine: str) -> None:
+    """Let every wire that a test does not ask for otherwise have this engine."""
+    from resilient.runtime.wire import WireSettings
+
+    check = WireSettings.__post_init__
+
+    def choose(settings: WireSettings) -> None:
+        if settings.engine == "default":
+            object.__setattr__(settings, "engine", engine)
+        check(settings)
+
+    WireSettings.__post_init__ = choose  # type: ignore[method-assign]
 
 
 def _refuse_the_source_tree() -> None:

@@ -29,16 +29,16 @@ PLOTS = Path(__file__).parents[2] / "docs" / "plots"
 Result = list[tuple[Scenario, list[Measured]]]
 
 
-def measured(names: Sequence[str], who: Sequence[str], rate: float, seconds: float, repeat: int) -> Result:
-    """Of each scenario what each contender did: the medians of `repeat` runs."""
+def measured(names: Sequence[str], who: Sequence[str], chosen: argparse.Namespace) -> Result:
+    """Of each scenario what each contender did: the medians of its runs."""
     results: Result = []
     for turn, name in enumerate(names):
-        scenario = SCENARIOS[name](rate, seconds)
+        scenario = SCENARIOS[name](chosen.rate, chosen.seconds)
         runs: dict[str, list[Measured]] = {contender: [] for contender in who}
-        for number in range(repeat):
+        for number in range(chosen.repeat):
             first = (turn + number) % len(who)
             for contender in [*who[first:], *who[:first]]:
-                found = measure.run(scenario, contender, seed=number)
+                found = measure.run(scenario, contender, number, chosen.tries)
                 print(json.dumps(asdict(found)), file=sys.stderr, flush=True)
                 runs[contender].append(found)
         results.append((scenario, [measure.median(runs[contender]) for contender in who]))
@@ -84,12 +84,13 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=12.0, help="of the fault (default: %(default)g)")
     options.add_argument("--rate", type=float, default=80.0, help="calls a second (default: %(default)g)")
     options.add_argument("--repeat", type=int, default=3, help="runs, of which the median is shown")
+    options.add_argument("--tries", type=int, default=3, help="of a run while the machine is restless")
     options.add_argument("--dry", action="store_true", help="keep nothing: print only")
     chosen = options.parse_args()
     stop_on_sigterm()
     before = report.machine()
     names, who = chosen.scenario.split(","), chosen.contender.split(";")
-    results = measured(names, who, chosen.rate, chosen.seconds, chosen.repeat)
+    results = measured(names, who, chosen)
     if chosen.dry:
         print("\n\n".join(tables(results)))
         return

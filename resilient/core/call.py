@@ -29,7 +29,7 @@ Journey = Generator[Effect, Reply, Outcome]
 def journey(call: Call, now: float) -> Journey:
     """Admit, resolve, pick, send, learn; and again while that is safe and affordable."""
     call.started = now
-    outcome: Outcome | None = None
+    latest: tuple[Send, Outcome] | None = None
     try:
         # The deadline before all else: work for a caller who has gone helps nobody.
         if call.deadline is not None and now >= call.deadline:
@@ -48,9 +48,9 @@ def journey(call: Call, now: float) -> Journey:
         while True:
             send = call.attempt(now, attempts)
             if isinstance(send, Outcome):
-                return outcome or send
-            if outcome is not None and outcome.response is not None and call.is_open is not None:
-                _, _, send.started = yield Discard(outcome.response)
+                return send if latest is None else call.end(*latest)
+            if latest is not None and latest[1].response is not None and call.is_open is not None:
+                _, _, send.started = yield Discard(latest[1].response)
             patience = call.hedge_after(now)
             if patience is None:
                 response, error, now = yield send
@@ -64,6 +64,7 @@ def journey(call: Call, now: float) -> Journey:
             delay = call.verdict(send, outcome, attempts, now)
             if delay is None:
                 return call.end(send, outcome)
+            latest = send, outcome
             if delay > 0:
                 _, _, now = yield Sleep(delay)
     finally:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
+import tenacity
 
 import resilient
 from tests.compat.library import World, abandons_generators, failure, told
@@ -90,6 +94,63 @@ def test_a_generator_is_sent_again_while_it_fits(world: World) -> None:
         face = world.ours(policy=QUICK)
         assert face.put(url(server), content=world.body([b"one", b"two"])).status_code == 200
         assert [parsed(request).body for request in server.requests] == [b"onetwo"] * 3
+
+
+@pytest.mark.parametrize("is_ours", [False, True], ids=["by itself", "as a response of the library"])
+def test_a_generator_that_broke_is_not_sent_as_if_it_were_whole(world: World, is_ours: bool) -> None:
+    error = world.library.ReadError("gone") if is_ours else ConnectionError("gone")
+
+    def rows() -> Iterator[bytes]:
+        yield b"one"
+        raise error
+
+    async def rows_async() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise error
+
+    with serving() as server:
+        with pytest.raises(type(error), match="gone"):
+            world.ours(policy=QUICK).put(url(server), content=rows_async() if world.is_async else rows())
+        assert server.requests == []
+
+
+def test_the_predicate_may_read_the_text_and_the_time_is_measured(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        for body in (b"pending", b"done"):
+            await peer.request()
+            await peer.respond(body)
+
+    is_pending = tenacity.retry_if_result(lambda response: response.text == "pending")
+    policy = resilient.Policy(retry=resilient.Retry(wait=0, retry=is_pending))
+    with serving(script) as server:
+        response = world.ours(policy=policy).get(url(server))
+        assert response.text == "done"
+        assert response.elapsed.total_seconds() > 0
+
+
+@pytest.mark.parametrize("kind", ["file", "multipart", "generator"])
+def test_what_two_attempts_cannot_read_at_once_is_not_hedged(world: World, kind: str) -> None:
+    if kind == "file" and world.is_async:
+        pytest.skip("async clients take no files as content")
+    content: dict[str, Any] = {
+        "file": lambda: {"content": io.BytesIO(b"rows")},
+        "multipart": lambda: {"files": {"rows": io.BytesIO(b"rows")}},
+        "generator": lambda: {"content": world.body([b"ro", b"ws"])},
+    }[kind]()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.1)
+        await peer.respond()
+
+    policy = resilient.Policy(hedge=resilient.Hedge(delay=0.0, max_extra_ratio=1.0))
+    with serving(script) as one, serving(script) as other:
+        services = {"rows": resilient.Service([str(one.endpoint), str(other.endpoint)], policy)}
+        with resilient.Mesh(services) as mesh:
+            response = world.ours(mesh=mesh).put("http://rows/", **content)
+        assert response.status_code == 200
+        assert "hedged" not in response.extensions["resilient"].flags
+        assert len(one.requests + other.requests) == 1
 
 
 def test_resetting_ends_as_in_httpx(world: World, origin: Origin) -> None:

@@ -471,8 +471,8 @@ policies = st.builds(
     limit=maybe(
         st.one_of(
             st.builds(Limit, max_in_flight=counts, max_queue=counts, queue_timeout=durations),
-            st.builds(AdaptiveLimit, initial=st.integers(20, 90), maximum=st.integers(90, 999), queue_timeout=durations),
-            st.builds(GradientLimit, initial=st.integers(20, 90), maximum=st.integers(90, 999), queue_timeout=durations),
+            st.builds(AdaptiveLimit, initial=st.integers(20, 90), maximum=st.integers(90, 200), max_queue=counts),
+            st.builds(GradientLimit, initial=st.integers(20, 90), maximum=st.integers(90, 200), max_queue=counts),
         )
     ),
     throttle=maybe(st.builds(Throttle, multiplier=st.floats(1, 4), window=durations)),

@@ -99,6 +99,33 @@ def test_nobody_sleeps_past_the_deadline() -> None:
     assert steps.call.report.flags == ["retry-deadline"]
 
 
+def test_a_body_that_is_given_back_for_want_of_another_attempt_still_holds_its_place() -> None:
+    guarded = bound(policy(limit=Limit(max_in_flight=1), breaker=Breaker(consecutive_failures=1)))
+    steps = Steps(guarded, deadline=9.0)
+    answer = Answer(503, is_open=True)
+    steps.reply(answer)  # which opens the breaker
+    if isinstance(steps.effect, Sleep):
+        steps.reply(now=0.1)
+    assert steps.outcome is not None
+    assert steps.outcome.response is answer
+    assert steps.call.report.flags == ["circuit-open"]
+    assert guarded.limit is not None
+    assert guarded.limit.in_flight == 1
+    assert steps.call.held is not None
+    steps.call.held.release()
+    assert guarded.limit.in_flight == guarded.in_flight == 0
+
+
+def test_a_body_that_broke_on_our_side_is_no_failure_of_the_endpoint() -> None:
+    steps = Steps(bound(), idempotent=False)
+    steps.reply(Answer(200, is_open=True))
+    assert steps.call.held is not None
+    steps.call.held.broke(ValueError("ours"), 0.1)
+    assert sum(stats.failures for stats in steps.call.bound.members) == 0
+    steps.call.held.broke(ReadTimeout(), 0.1)
+    assert sum(stats.failures for stats in steps.call.bound.members) == 1
+
+
 def test_retry_after_is_a_lower_bound() -> None:
     steps = Steps(bound())
     pause = steps.reply(Answer(429, {"retry-after": "2"}))

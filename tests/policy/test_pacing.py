@@ -157,5 +157,5 @@ def test_without_it_headers_are_not_read() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ConfigError, match="Pacing.max_delay: "):
+    with pytest.raises(ConfigError, match=r"^Pacing\.max_delay: "):
         Pacing(max_delay=0)

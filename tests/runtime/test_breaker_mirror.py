@@ -10,6 +10,7 @@ import pytest
 from pybreaker import CircuitBreaker, CircuitBreakerListener, CircuitBreakerStorage, CircuitRedisStorage
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from resilient import Mesh, Policy, Service
 from resilient.core.outcome import Kind, Outcome
 from resilient.policy.breaker import Breaker, BreakerState
 from resilient.runtime.breaker_mirror import BreakerMirror
@@ -316,3 +317,12 @@ def test_redis_errors_are_seen_though_the_storage_swallows_them(caplog):
     assert state.state == "open", "the storage answers 'closed' when it cannot know"
     assert storage.state == "closed"
     assert [record.name for record in caplog.records] == ["resilient.breaker", "pybreaker"]
+
+
+def test_a_policy_that_changes_otherwise_keeps_its_breaker_in_step(storage, monkeypatch):
+    mirrored = []
+    monkeypatch.setattr("resilient.mesh.BreakerMirror", lambda state: mirrored.append(state) or BreakerMirror(state))
+    policy = Policy(breaker=Breaker(storage=storage))
+    with Mesh({"orders": Service(["10.0.0.1:80"], policy)}) as mesh:
+        mesh.apply({"orders": Service(["10.0.0.1:80"], policy.replace(timeout=1.0))})
+        assert mirrored == [mesh.find("orders", 80).breaker] * 2

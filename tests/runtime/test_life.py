@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -567,3 +568,18 @@ class TestDraining:
             mesh.apply({"orders": Service(["10.0.0.2:80", "10.0.0.3:80"])})
             mesh.apply({"orders": Service(["10.0.0.1:80", "10.0.0.2:80"])})
             assert (mesh.find("orders", 80).members[0] is known) is kept
+
+
+def test_clients_forget_hosts_as_the_mesh_does(monkeypatch):
+    monkeypatch.setattr("resilient.mesh._MAX_UNCONFIGURED", 4)
+    answer = httpx.MockTransport(lambda request: httpx.Response(200))
+    with Mesh() as mesh, httpx.Client(transport=resilient.MeshTransport(mesh, transport=answer)) as client:
+        first = mesh.find("host-0", 80, dials=False)
+        gone = weakref.ref(first)
+        del first
+        for number in range(6):
+            client.get(f"http://host-{number}/")
+        client.get("http://host-5/")
+        gc.collect()
+        assert gone() is None
+        assert len(mesh.status()) == 4

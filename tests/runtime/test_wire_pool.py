@@ -7,6 +7,8 @@ import time
 import httpx
 import pytest
 
+import resilient
+from resilient import httpx2 as httpx2_
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import HTTPX
 from resilient.core.check import ConfigError
@@ -148,6 +150,23 @@ def test_a_wrong_setting_is_refused(field, value) -> None:
 def test_some_version_of_http_is_needed() -> None:
     with pytest.raises(ConfigError, match="http1"):
         WireSettings(http1=False)
+
+
+@pytest.mark.parametrize("setting", [WireSettings, resilient.Client, resilient.AsyncClient, httpx2_.Client])
+def test_the_fast_wire_is_an_extra(setting, monkeypatch) -> None:
+    argument = "engine" if setting is WireSettings else "wire"
+    monkeypatch.setattr("resilient.runtime.wire.settings.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install resilient-mesh\[fast\]"):
+        setting(**{argument: "fast"})
+    with pytest.raises(ConfigError, match=f"{argument}: 'faster'"):
+        setting(**{argument: "faster"})
+
+
+def test_a_client_is_told_by_one_word_to_be_fast() -> None:
+    with serving() as server, resilient.Client(wire="fast") as client:
+        client.get(f"http://{server.endpoint.address}/")
+        (wire,) = client._transport._carrier._wires.values()
+        assert type(wire._pool.connections[0]._connection).__name__ == "FastConnection"
 
 
 def test_connections_of_one_moment_do_not_retire_together() -> None:
