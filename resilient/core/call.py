@@ -98,11 +98,11 @@ class Call:
     """One call: what the edge tells the journey, the journey's state, and what it leaves.
 
     `idempotent`: the request may be processed twice. `replayable()`: its body can be sent
-    (again) from the start. `shareable`: two attempts may read it at the same time. `route()`: what it is about (`core/route.py`). `is_open(response)`:
-    its body is still to be read; such a response leaves the journey with its pick and its place
-    under the limit `held`. `outer_attempt`: the ordinal of the attempt that an outer layer is
-    making of the same work. `stopped_at` is set by a driver that is cancelled, since the
-    journey has no clock of its own.
+    (again) from the start. `shareable`: two attempts may read it at the same time. `route()`:
+    what it is about (`core/route.py`). `is_open(response)`: its body is still to be read; such a
+    response leaves the journey with its pick and its place under the limit `held`.
+    `outer_attempt`: the ordinal of the attempt that an outer layer is making of the same work.
+    `stopped_at` is set by a driver that is cancelled, since the journey has no clock.
     """
 
     __slots__ = (

@@ -15,6 +15,9 @@ from tests.runtime.wires import ENGINES, FLAVOURS, outcome, request, wired
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
+NEWLINE = OK[:-1] + b"\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize(
@@ -32,6 +35,13 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         pytest.param("GET", b"HTTP/1.0 200 OK\r\n\r\nok", 200, b"ok", False, id="http-1.0-until-close"),
         pytest.param("GET", OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"), 200, b"ok", False, id="close"),
         pytest.param("GET", OK + b"more", 200, b"ok", False, id="surplus"),
+        pytest.param("GET", OK + b"\r\n", 200, b"ok", False, id="blank-line"),
+        pytest.param("GET", OK + b"\r\n\r\n", 200, b"ok", False, id="blank-lines"),
+        pytest.param("GET", NEWLINE, 200, b"o\n", True, id="text"),
+        pytest.param("GET", NEWLINE + b"\n", 200, b"o\n", False, id="text-and-blank-line"),
+        pytest.param("GET", b"HTTP/1.1 204 No Content\r\n\r\n\r\n", 204, b"", False, id="no-content-blank-line"),
+        pytest.param("GET", CHUNKED, 200, b"ok", True, id="chunks"),
+        pytest.param("GET", CHUNKED + b"\r\n", 200, b"ok", False, id="chunks-and-blank-line"),
         pytest.param("GET", OK + OK, 200, b"ok", False, id="two-for-one"),
         pytest.param(
             "GET",

@@ -20,6 +20,7 @@ _LINES = re.compile(
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00\r\n\f\v]*\r\n)+\r\n"
 )
 _CHUNKED = -1
+_END = b"\r\n\r\n"  # of a response without a body, or in chunks
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -88,8 +89,21 @@ class Answers:
     httptools calls the methods whose names begin with `on_`.
     """
 
-    __slots__ = ("_bodiless", "_parser", "_size", "complete", "head", "headers", "keep_alive", "parts", "reason",
-                 "status", "surplus", "version")  # fmt: skip
+    __slots__ = (
+        "_bodiless",
+        "_parser",
+        "_size",
+        "_sized",
+        "complete",
+        "head",
+        "headers",
+        "keep_alive",
+        "parts",
+        "reason",
+        "status",
+        "surplus",
+        "version",
+    )
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -104,6 +118,7 @@ class Answers:
             self._parser = httptools.HttpResponseParser(self)
         self._bodiless = method == b"HEAD"
         self._size = 0
+        self._sized = False
         self.status = 0
         self.version = self.reason = b""
         self.headers: Headers = []
@@ -118,8 +133,11 @@ class Answers:
         if not data:
             self._end()
             return
+        waiting = not self.complete
         try:
             self._parser.feed_data(data)
+            if self.complete and waiting and data[-1] in b"\r\n":
+                self._look_for_blank_lines(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.surplus = True
             if not self.complete:
@@ -128,6 +146,15 @@ class Answers:
             self._size += len(data)
             if self._size > _LARGEST_HEAD:
                 raise httpcore2.RemoteProtocolError("Receive buffer too long: the head of the response has no end")
+
+    def _look_for_blank_lines(self, data: bytes) -> None:
+        """llhttp passes over line ends between responses, where any byte is one too many."""
+        if self._sized and self.parts:
+            body = self.parts[-1]
+            self.surplus |= not (data.endswith(body) and body.strip(b"\r\n"))
+        else:
+            ends = data[len(data.rstrip(b"\r\n")) :]
+            self.surplus |= ends != _END and not _END.endswith(data)
 
     def _end(self) -> None:
         self.keep_alive = False
@@ -153,6 +180,8 @@ class Answers:
         """A header, or a trailer, which is dropped."""
         if not self.head:
             self.headers.append((name, value.rstrip()))
+            if len(name) == 14 and name.lower() == b"content-length":
+                self._sized = True
 
     def on_headers_complete(self) -> None:
         """The head is there, unless it was an informational one."""
