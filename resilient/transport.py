@@ -17,6 +17,7 @@ from resilient.runtime.carrier import AsyncCarrier, Carrier, async_carrier, carr
 from resilient.runtime.tasks import TaskDriver
 from resilient.runtime.threads import ThreadDriver
 from resilient.runtime.wire import TIMEOUTS, WireSettings, attempt_deadline
+from resilient.runtime.wire.deadline import is_over
 from resilient.telemetry.tracing import CallTrace, tracing
 
 
@@ -118,8 +119,12 @@ class SyncTransport(_MeshTransport):
         return response
 
     def _load(self, response: Any) -> None:
+        chunks = []
         try:
-            chunks = list(response.stream)
+            for chunk in response.stream:
+                if is_over():  # our own wire looks at each operation, a transport of the user's at none
+                    raise TimeoutError("the deadline of the attempt has passed")
+                chunks.append(chunk)
         finally:
             response.stream.close()
         response.stream = self._exchanges.streams.Loaded(chunks)

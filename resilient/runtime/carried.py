@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Self
 
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import Binding, copied
 from resilient.core.effects import Send
+from resilient.runtime.wire import attempt_deadline
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 """What our own connections speak, and where it is spoken."""
@@ -47,12 +49,24 @@ def _is_at(url: Any, endpoint: Endpoint) -> bool:
     return not host or (host, url.port or DEFAULT_PORTS.get(url.scheme, 80)) == (endpoint.host, endpoint.port)
 
 
+def _in_time(request: Any) -> Any:
+    """The request, with no operation longer than what is left of the attempt: a thread cannot be cancelled."""
+    deadline = attempt_deadline.get()
+    if deadline is None:
+        return request
+    left = max(0.001, deadline - monotonic())
+    given = request.extensions.get("timeout") or {}
+    timeouts = [(name, given.get(name)) for name in ("connect", "read", "write", "pool")]
+    within = {name: left if seconds is None else min(seconds, left) for name, seconds in timeouts}
+    return copied(request, extensions={**request.extensions, "timeout": within})
+
+
 class Carried(_Carried):
     """A transport of the user's, for sync clients."""
 
     def send(self, request: Any, effect: Send) -> Any:
         """Send through the transport."""
-        return self.transport.handle_request(self._addressed(request, effect))
+        return self.transport.handle_request(_in_time(self._addressed(request, effect)))
 
     def close(self) -> None:
         """Close the transport."""

@@ -59,6 +59,8 @@ class FollowedBody:
     def __iter__(self) -> Iterator[bytes]:
         chunks = iter(self._stream)
         while True:
+            if self._deadline is not None and self._clock() >= self._deadline:
+                raise self._expired()
             token = attempt_deadline.set(self._wire_deadline()) if self._deadline is not None else None
             try:
                 chunk = next(chunks)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import resilient
 from tests.compat.library import Face, World, abandons_generators, told
 from tests.compat.origin import Origin
 from tests.runtime.servers import Peer, serving
@@ -31,6 +32,25 @@ def full_backlog() -> Iterator[int]:
         yield port
         for filler in fillers:
             filler.close()
+
+
+async def drip(peer: Peer) -> None:
+    """A body that comes a byte at a time, for ten seconds."""
+    await peer.request()
+    await peer.respond(b"x", length=1000)
+    for _ in range(999):
+        await asyncio.sleep(0.01)
+        await peer.send(b"x")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_deadline_holds_through_a_transport_of_the_users(world: World, stream: bool) -> None:
+    with serving(drip) as server:
+        transport = world.kind(world.library, "HTTPTransport")()
+        face = world.ours(transport=transport, policy=resilient.Policy(timeout=0.2))
+        ask = face.stream if stream else face.request
+        with pytest.raises(resilient.DeadlineExceeded):
+            ask("GET", f"http://{server.endpoint.address}/")
 
 
 @pytest.mark.parametrize("on_client", [True, False])
