@@ -88,8 +88,10 @@ class Exchanges:
             outer_attempt=1 if surroundings is None else surroundings.attempt,
         )
         sent = request
-        if bound.retry is not None and not always_replayable(request.stream, self.binding):
-            sent = self._repeatable(request, call, bound.retry.retry.buffer_limit)
+        if not always_replayable(request.stream, self.binding):
+            # Also without retries: the wire must know that it cannot send such a body again.
+            limit = bound.retry.retry.buffer_limit if bound.retry is not None else 0
+            sent = self._repeatable(request, call, limit)
         return Exchange(request, sent, call, extensions.get(BUFFER, False))
 
     def _route(self, request: Any) -> Bound:

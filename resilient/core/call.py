@@ -67,6 +67,9 @@ def journey(call: Call, now: float) -> Journey:
             latest = send, outcome
             if delay > 0:
                 _, _, now = yield Sleep(delay)
+                if call.is_late(now):  # woken too late: nothing is sent any more
+                    call.report.flags.append("retry-deadline")
+                    return call.end(*latest)
     finally:
         call.abandon(now)
 
@@ -228,7 +231,8 @@ class Call:
         if timeout is not None and self.number >= attempts > 1 and self.deadline is not None:
             # Nothing is left to decide, so the last try may use all the time (Linkerd).
             timeout = None
-        resend = self.idempotent and (self.replayable is None or self.replayable())
+        safe = self.idempotent or (bound.retry is not None and bound.retry.retry.idempotent)
+        resend = safe and (self.replayable is None or self.replayable())
         send = Send(pick, permit, now, self.number, self.at_most(timeout, now), resend=resend, hedge=hedge)
         self.live = (*self.live, send)
         return send
@@ -306,11 +310,13 @@ class Call:
 
     def abandon(self, now: float) -> None:
         """Give back whatever is still taken; an attempt under way ends as no evidence."""
-        for send in self.live:
-            self.give_up(send, "cancelled", now if self.stopped_at is None else self.stopped_at)
-        if self.limit is not None:
-            self.limit.release()
-            self.limit = None
+        try:
+            for send in self.live:
+                self.give_up(send, "cancelled", now if self.stopped_at is None else self.stopped_at)
+        finally:
+            limit, self.limit = self.limit, None
+            if limit is not None:
+                limit.release()
 
     def cut_off(self, now: float) -> Any:
         """The driver is cut off: returns the response that it has to close; None if there is none.

@@ -212,12 +212,13 @@ class Control:
     def close(self, timeout: float = 5.0) -> None:
         """End all watching and the thread; waits for it, at most `timeout` seconds."""
         with self._lock:
-            self._closed = True
+            is_first, self._closed = not self._closed, True
             thread, loop = self._thread, self._loop
         if thread is None or loop is None:
             return
-        with suppress(RuntimeError):  # another thread has closed it
-            loop.call_soon_threadsafe(loop.stop)
+        if is_first:  # a second stop would interrupt the loop's tidying up
+            with suppress(RuntimeError):  # the interpreter has closed it
+                loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
             thread.join(timeout)
 
