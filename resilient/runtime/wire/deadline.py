@@ -7,6 +7,7 @@ it; a thread can only be told before each operation how long that one may take.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from time import monotonic
@@ -52,16 +53,46 @@ def wait_until_deadline(acquire: Callable[..., bool]) -> None:
 
 
 class Turn:
-    """A lock that is waited for until the deadline of the attempt; raises AttemptOver."""
+    """A lock that is waited for until the deadline of the attempt; raises AttemptOver.
+
+    First come, first served. A lock of `threading` goes to whoever asks first when it is free,
+    mostly the thread that has just released it: on a shared connection that one reads what is
+    another's, and would go on reading while the other waits for the lock to find it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._is_taken = False
+        self._queue: deque[threading.Lock] = deque()
 
     def __enter__(self) -> None:
-        wait_until_deadline(self._lock.acquire)
+        with self._lock:
+            if not self._is_taken:
+                self._is_taken = True
+                return
+            waiter = threading.Lock()
+            waiter.acquire()
+            self._queue.append(waiter)
+        try:
+            wait_until_deadline(waiter.acquire)
+        except BaseException:
+            self._leave(waiter)
+            raise
+
+    def _leave(self, waiter: threading.Lock) -> None:
+        """Stop waiting; a turn that was given meanwhile goes to the next."""
+        with self._lock:
+            if waiter in self._queue:
+                self._queue.remove(waiter)
+                return
+        self.__exit__()
 
     def __exit__(self, *exc_info: object) -> None:
-        self._lock.release()
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().release()  # it is taken still, by another
+            else:
+                self._is_taken = False
 
 
 class Places:
