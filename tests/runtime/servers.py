@@ -75,6 +75,13 @@ async def serve(peer: Peer) -> None:
         await peer.respond()
 
 
+async def serve_much(peer: Peer) -> None:
+    """Answer everything with more than is read at once, so that an answer is open until it is read."""
+    while True:
+        await peer.request()
+        await peer.respond(b"x" * 1_000_000)
+
+
 class Server:
     """Runs a script for each connection; `peers` are all connections so far.
 
@@ -125,6 +132,8 @@ class Server:
         self._ready.set()
         await self._stop.wait()
         server.close()
+        for _ in range(5):  # turns of the loop, in which what was just accepted begins
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -200,3 +200,28 @@ def test_a_traced_request_is_traced(flavour) -> None:
 def _wired(flavour: str, server: Any, engine: str) -> Iterator[Any]:
     with wired(flavour, server.endpoint, WireSettings(engine=engine)) as wire:  # type: ignore[arg-type]
         yield wire
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_small_answer_frees_its_connection_before_it_is_read(flavour) -> None:
+    settings = WireSettings(max_connections=1)
+    with serving() as server, wired(flavour, server.endpoint, settings) as wire:
+        first, second = wire.open(request()), wire.open(request())
+        assert len(server.peers) == 1
+        wire.close_response(first)
+        wire.close_response(second)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_what_came_before_a_fault_is_delivered_before_it(flavour) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED[: CHUNKED.index(b"0\r\n")] + b"XY\r\n")
+
+    with serving(script) as server, wired(flavour, server.endpoint) as wire:
+        response = wire.open(request())
+        assert response.status_code == 200
+        parts = []
+        with pytest.raises(httpx.RemoteProtocolError):
+            wire.read_into(response, parts)
+        assert parts == [b"ok"]

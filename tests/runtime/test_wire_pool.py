@@ -14,7 +14,7 @@ from resilient.binding import HTTPX
 from resilient.core.check import ConfigError
 from resilient.runtime.wire import Wire, WireSettings, link
 from resilient.runtime.wire.aio import _HIGH_WATER
-from tests.runtime.servers import Peer, serving
+from tests.runtime.servers import Peer, serve_much, serving
 from tests.runtime.wires import FLAVOURS, outcome, request, until, wired
 
 
@@ -40,7 +40,8 @@ class TestConnections:
             assert len(server.peers) <= 3
 
     def test_a_wait_for_a_connection_times_out_unsent(self, flavour) -> None:
-        with serving() as server, wired(flavour, server.endpoint, WireSettings(max_connections=1)) as wire:
+        settings = WireSettings(max_connections=1)
+        with serving(serve_much) as server, wired(flavour, server.endpoint, settings) as wire:
             held = wire.open(request())
             impatient = request(extensions={"timeout": httpx.Timeout(5.0, pool=0.01).as_dict()})
             error = outcome(lambda: wire.send(impatient))
@@ -123,7 +124,7 @@ class TestConnections:
 
 
 def test_a_wire_is_unused_when_nothing_is_in_flight_and_its_connections_have_expired() -> None:
-    with serving() as server:
+    with serving(serve_much) as server:
         wire = Wire(server.endpoint, WireSettings(keepalive_expiry=5.0), HTTPX)
         response = wire.send(request(), resend=True)
         assert not wire.unused(1e12)
@@ -166,7 +167,7 @@ def test_a_client_is_told_by_one_word_to_be_fast() -> None:
     with serving() as server, resilient.Client(wire="fast") as client:
         client.get(f"http://{server.endpoint.address}/")
         (wire,) = client._transport._carrier._wires.values()
-        assert type(wire._pool.connections[0]._connection).__name__ == "FastConnection"
+        assert type(wire._pool.connections[0]._connection).__name__ == "HTTP1"
 
 
 def test_connections_of_one_moment_do_not_retire_together() -> None:

@@ -71,6 +71,13 @@ class Blocking:
     def read(self, response: Any) -> bytes:
         return response.read()
 
+    def read_into(self, response: Any, parts: list[bytes]) -> None:
+        """Read its body, part by part."""
+        try:
+            parts.extend(response.iter_raw())
+        finally:
+            response.close()
+
     def close_response(self, response: Any) -> None:
         response.close()
 
@@ -122,6 +129,16 @@ class Portal:
 
     def read(self, response: Any) -> bytes:
         return self.portal.call(response.aread)
+
+    def read_into(self, response: Any, parts: list[bytes]) -> None:
+        self.portal.call(self._read_into, response, parts)
+
+    async def _read_into(self, response: Any, parts: list[bytes]) -> None:
+        try:
+            async for part in response.aiter_raw():
+                parts.append(part)  # noqa: PERF401 - what came before an error counts
+        finally:
+            await response.aclose()
 
     def close_response(self, response: Any) -> None:
         self.portal.call(response.aclose)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,32 @@ class AsyncBody:
     def __del__(self) -> None:
         if self._open:
             self._wire.lose(self._stream, self._parts)
+
+
+class LoadedBody:
+    """A body that has been read: raw chunks, ready to be decoded."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+@cache
+def loaded_body_type(binding: Binding) -> type[LoadedBody]:
+    """LoadedBody as a stream of the binding's library, sync and async."""
+    return type("LoadedBody", (LoadedBody, binding.SyncByteStream, binding.AsyncByteStream), {})
 
 
 @cache

@@ -1,217 +1,276 @@
-"""HTTP/1.1 without I/O: requests are written here, responses are parsed by llhttp.
+"""Connections of HTTP/1.1: a request goes out as `Framing` writes it, `Answers` read what comes.
 
-llhttp is the parser of Node.js; httptools wraps it. h11 takes some ten times as long. What it
-leaves to its user is done here: the limit of a head's size, the response to HEAD, a body that
-ends with the connection, and what may stand in a request (RFC 9112).
+They stand where httpcore's stand, on the same streams; so address, TLS, timeouts, trio and
+Unix sockets are not their business. httpcore's own spend most of their time on locks, traces
+and states that a connection in one pair of hands has no use for; they keep HTTP/2, and what is
+not `exchange.is_plain`.
 """
 
 from __future__ import annotations
 
-import re
-from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from typing import Any
 
 import httpcore2
-import httptools
 
-_LARGEST_HEAD = 100 * 1024  # bytes; as httpcore
-_LINES = re.compile(
-    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.1\r\n"
-    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00\r\n\f\v]*\r\n)+\r\n"
-)
-_CHUNKED = -1
-_END = b"\r\n\r\n"  # of a response without a body, or in chunks
+from resilient.runtime.wire.answers import Answers
+from resilient.runtime.wire.async_link import shielded
+from resilient.runtime.wire.exchange import Exchange, is_whole
+from resilient.runtime.wire.framing import Framing, Headers
 
-Headers = list[tuple[bytes, bytes]]
+_READ = 64 * 1024
+_ONE_WRITE = 64 * 1024  # bytes of a body that are worth copying to save a packet
 
 
-class Framing:
-    """A request as bytes. Raises LocalProtocolError for what HTTP/1.1 cannot say.
+class Reply:
+    """A response; as httpcore's, but its parts are not looked at again.
 
-    `left` is how many bytes of the body are still to come, or -1 if it is sent in chunks.
+    Its stream is a deque of the parts if all of them are there, and the connection is free.
     """
 
-    __slots__ = ("head", "left")
+    __slots__ = ("extensions", "headers", "status", "stream")
 
-    def __init__(self, method: bytes, target: bytes, headers: Headers) -> None:
-        self.left = 0
-        first, rest = [b"%b %b HTTP/1.1" % (method, target)], []
-        for name, value in headers:
-            size = len(name)
-            if size == 4 and name.lower() == b"host":
-                first.append(b"%b: %b" % (name, value))  # where RFC 9112, section 3.2 wants it
-                continue
-            if size == 14 and name.lower() == b"content-length":
-                self._declare(value)
-            elif size == 17 and name.lower() == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    raise httpcore2.LocalProtocolError("Only Transfer-Encoding: chunked is supported")
-                self.left = _CHUNKED
-            rest.append(b"%b: %b" % (name, value))
-        if len(first) != 2:
-            raise httpcore2.LocalProtocolError("Missing or repeated mandatory Host: header")
-        self.head = head = b"\r\n".join((*first, *rest, b"\r\n"))
-        # A line that was smuggled into a value would pass for a header, but one too many.
-        if head.count(b"\n") != len(headers) + 2 or not _LINES.fullmatch(head):
-            raise httpcore2.LocalProtocolError("Illegal method, target, header name or header value")
-
-    def _declare(self, value: bytes) -> None:
-        if not value.isdigit() or self.left not in (0, int(value), _CHUNKED):
-            raise httpcore2.LocalProtocolError("bad Content-Length")
-        if self.left != _CHUNKED:
-            self.left = int(value)
-
-    def part(self, data: bytes) -> bytes:
-        """Some of the body, as it is sent."""
-        if self.left == _CHUNKED:
-            return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-        self.left -= len(data)
-        if self.left < 0:
-            raise httpcore2.LocalProtocolError("Too much data for declared Content-Length")
-        return data
-
-    def end(self) -> bytes:
-        """What follows the body."""
-        if self.left == _CHUNKED:
-            return b"0\r\n\r\n"
-        if self.left:
-            raise httpcore2.LocalProtocolError("Too little data for declared Content-Length")
-        return b""
-
-    def whole(self, body: Any) -> bytes:
-        """Head and body, where the body is in memory."""
-        return b"".join((self.head, *map(self.part, body), self.end()))
+    def __init__(self, status: int, headers: Headers, stream: Any, extensions: dict[str, Any]) -> None:
+        self.status = status
+        self.headers = headers
+        self.stream = stream
+        self.extensions = extensions
 
 
-class Answers:
-    """The responses of one connection, one after another: `expect`, then `feed` until `complete`.
+class _Conversation:
+    """The state of a connection: new, busy, idle or closed."""
 
-    httptools calls the methods whose names begin with `on_`.
-    """
+    def __init__(
+        self, origin: httpcore2.Origin, stream: Any, keepalive_expiry: float | None, answers: Answers
+    ) -> None:
+        self._origin = origin
+        self._stream = stream
+        self._keepalive_expiry = keepalive_expiry
+        self._expires = float("inf")
+        self._answers = answers
+        self._sent = False
+        self._is_last = False
+        self._new = True
+        self._idle = False
+        self._closed = False
 
-    __slots__ = (
-        "_bodiless",
-        "_parser",
-        "_size",
-        "_sized",
-        "complete",
-        "head",
-        "headers",
-        "keep_alive",
-        "parts",
-        "reason",
-        "status",
-        "surplus",
-        "version",
-    )
+    def _begin(self, exchange: Exchange) -> Framing:
+        if not (self._new or self._idle):
+            raise httpcore2.ConnectionNotAvailable
+        self._new = self._idle = self._sent = False
+        framing = Framing(exchange.method, exchange.url.target, exchange.headers)
+        self._answers.expect(exchange.method)
+        self._is_last = framing.is_last
+        return framing
 
-    def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._bodiless = False
-        self.surplus = False
-        """True once there was more than was asked for: the connection is of no further use."""
-        self.expect(b"GET")
+    def _reply(self, stream: Any) -> Reply:
+        answers = self._answers
+        return Reply(answers.status, answers.headers, stream, answers.extensions(self._stream))
 
-    def expect(self, method: bytes) -> None:
-        """Make ready for the response to a request of this method."""
-        if self._bodiless:  # the parser may wait for a body that never comes
-            self._parser = httptools.HttpResponseParser(self)
-        self._bodiless = method == b"HEAD"
-        self._size = 0
-        self._sized = False
-        self.status = 0
-        self.version = self.reason = b""
-        self.headers: Headers = []
-        self.parts: deque[bytes] = deque()
-        self.head = False
-        """True once status and headers are there."""
-        self.complete = False
-        self.keep_alive = False
+    def _is_whole(self) -> bool:
+        """True if the body came with the head, as small ones do."""
+        return self._answers.complete and self._answers.failure is None
 
-    def feed(self, data: bytes) -> None:
-        """Take what has arrived; b"" at the end of the connection. Raises RemoteProtocolError."""
-        if not data:
-            self._end()
-            return
-        waiting = not self.complete
+    def _rest(self) -> bool:
+        """Be idle, if all has been said on both sides; False if the connection is to be closed."""
+        answers = self._answers
+        is_over = self._sent and answers.complete and answers.keep_alive
+        if not is_over or answers.surplus or self._is_last or self._closed:
+            return False
+        self._idle = True
+        if self._keepalive_expiry is not None:
+            self._expires = monotonic() + self._keepalive_expiry
+        return True
+
+    def can_handle_request(self, origin: httpcore2.Origin) -> bool:
+        """True for the origin that it was made for."""
+        return origin == self._origin
+
+    def can_multiplex(self) -> bool:
+        """False: one request at a time."""
+        return False
+
+    def is_available(self) -> bool:
+        """True if it can take a request."""
+        return self._idle
+
+    def is_idle(self) -> bool:
+        """True if it has served, and nothing is on it."""
+        return self._idle
+
+    def is_closed(self) -> bool:
+        """True once it was closed."""
+        return self._closed
+
+    def is_connected(self) -> bool:
+        """True until it is closed."""
+        return not self._closed
+
+    def has_expired(self) -> bool:
+        """True if it has been idle for too long, or the peer has closed it."""
+        return self._idle and (monotonic() > self._expires or bool(self._stream.get_extra_info("is_readable")))
+
+    def info(self) -> str:
+        """A description."""
+        state = "CLOSED" if self._closed else "IDLE" if self._idle else "ACTIVE"
+        return f"{str(self._origin)!r}, HTTP/1.1, {state}"
+
+
+class HTTP1(_Conversation, httpcore2.ConnectionInterface):
+    """A blocking connection."""
+
+    def handle_request(self, request: httpcore2.Request) -> Any:
+        """Send the request, and return the response with its body still to be read."""
+        assert isinstance(request, Exchange)
+        timeouts = request.extensions.get("timeout") or {}
         try:
-            self._parser.feed_data(data)
-            if self.complete and waiting and data[-1] in b"\r\n":
-                self._look_for_blank_lines(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.surplus = True
-            if not self.complete:
-                raise httpcore2.RemoteProtocolError(str(error)) from error
-        if not self.head:
-            self._size += len(data)
-            if self._size > _LARGEST_HEAD:
-                raise httpcore2.RemoteProtocolError("Receive buffer too long: the head of the response has no end")
+            framing = self._begin(request)
+            try:  # noqa: SIM105 - no context manager for each request
+                self._send(framing, request.stream, timeouts.get("write"))
+            except httpcore2.WriteError:
+                pass  # the peer may have answered before it stopped reading
+            patience = timeouts.get("read")
+            answers = self._answers
+            while not answers.head:
+                answers.feed(self._stream.read(_READ, patience))
+            if self._is_whole():
+                self.finish()
+                return self._reply(answers.parts)
+        except BaseException:
+            self.close()
+            raise
+        return self._reply(_Parts(self, patience))
 
-    def _look_for_blank_lines(self, data: bytes) -> None:
-        """llhttp passes over line ends between responses, where any byte is one too many."""
-        if self._sized and self.parts:
-            body = self.parts[-1]
-            self.surplus |= not (data.endswith(body) and body.strip(b"\r\n"))
+    def _send(self, framing: Framing, body: Any, timeout: float | None) -> None:
+        stream = self._stream
+        if framing.left < _ONE_WRITE and is_whole(body):
+            stream.write(framing.whole(body), timeout)
         else:
-            ends = data[len(data.rstrip(b"\r\n")) :]
-            self.surplus |= ends != _END and not _END.endswith(data)
+            stream.write(framing.head, timeout)
+            for data in body:
+                stream.write(framing.part(data), timeout)
+            stream.write(framing.end(), timeout)
+        self._sent = True
 
-    def _end(self) -> None:
-        self.keep_alive = False
-        if not self.head:
-            raise httpcore2.RemoteProtocolError("Server disconnected without sending a response.")
-        if any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
-            raise httpcore2.RemoteProtocolError("peer closed connection without sending complete message body")
-        self.complete = True
+    def finish(self) -> None:
+        """A response was closed: be idle, or close."""
+        if not self._rest():
+            self.close()
 
-    def on_message_begin(self) -> None:
-        """A response begins."""
-        """A message begins; a second one nobody asked for."""
-        if self.complete:
-            self.surplus = True
+    def close(self) -> None:
+        """Close the stream."""
+        self._closed, self._idle = True, False
+        self._stream.close()
 
-    def on_status(self, reason: bytes) -> None:
-        """Some of the reason phrase."""
-        """Part of the reason phrase."""
-        self.reason += reason
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer."""
-        """A header, or a trailer, which is dropped."""
-        if not self.head:
-            self.headers.append((name, value.rstrip()))
-            if len(name) == 14 and name.lower() == b"content-length":
-                self._sized = True
+class _Parts:
+    """The body of a response, as it arrives."""
 
-    def on_headers_complete(self) -> None:
-        """The head is there, unless it was an informational one."""
-        """The head is there."""
-        if self.complete:
-            return
-        parser = self._parser
-        self.status = parser.get_status_code()
-        if self.status < 200 and self.status != 101:
-            self.reason = b""
-            self.headers.clear()
-            return
-        self.head = True
-        self.version = b"HTTP/" + parser.get_http_version().encode()
-        self.keep_alive = parser.should_keep_alive()
-        self.complete = self._bodiless
+    __slots__ = ("_connection", "_timeout")
 
-    def on_body(self, data: bytes) -> None:
-        """Some of the body."""
-        """Part of the body."""
-        if self.complete:
-            self.surplus = True
+    def __init__(self, connection: HTTP1, timeout: float | None) -> None:
+        self._connection: HTTP1 | None = connection
+        self._timeout = timeout
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        connection = self._connection
+        if connection is None:
+            raise StopIteration
+        answers = connection._answers  # noqa: SLF001
+        while not answers.parts:
+            if answers.complete:
+                raise answers.failure or StopIteration
+            answers.feed(connection._stream.read(_READ, self._timeout))  # noqa: SLF001
+        return answers.parts.popleft()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.finish()
+
+
+class AsyncHTTP1(_Conversation, httpcore2.AsyncConnectionInterface):
+    """As HTTP1, asynchronous."""
+
+    async def handle_async_request(self, request: httpcore2.Request) -> Any:
+        """Send the request, and return the response with its body still to be read."""
+        assert isinstance(request, Exchange)
+        timeouts = request.extensions.get("timeout") or {}
+        try:
+            framing = self._begin(request)
+            try:  # noqa: SIM105 - no context manager for each request
+                await self._send(framing, request.stream, timeouts.get("write"))
+            except httpcore2.WriteError:
+                pass  # the peer may have answered before it stopped reading
+            patience = timeouts.get("read")
+            answers = self._answers
+            while not answers.head:
+                answers.feed(await self._stream.read(_READ, patience))
+            if self._is_whole():
+                await self.finish()
+                return self._reply(answers.parts)
+        except BaseException:
+            await shielded(self.aclose)
+            raise
+        return self._reply(_AsyncParts(self, patience))
+
+    async def _send(self, framing: Framing, body: Any, timeout: float | None) -> None:
+        if framing.left < _ONE_WRITE and is_whole(body):
+            await self._stream.write(framing.whole(body), timeout)
         else:
-            self.parts.append(data)
+            await self._stream_body(framing, body.__aiter__(), timeout)
+        self._sent = True
 
-    def on_message_complete(self) -> None:
-        """The response is complete, unless it was an informational one."""
-        """The message has ended."""
-        self.complete = self.head
+    async def _stream_body(self, framing: Framing, parts: Any, timeout: float | None) -> None:
+        stream = self._stream
+        try:
+            await stream.write(framing.head, timeout)
+            async for data in parts:
+                await stream.write(framing.part(data), timeout)
+        finally:
+            if hasattr(parts, "aclose"):
+                await parts.aclose()
+        await stream.write(framing.end(), timeout)
 
-    def extensions(self, stream: Any) -> dict[str, Any]:
-        """What httpcore says of a response beside its status and headers."""
-        return {"http_version": self.version, "reason_phrase": self.reason, "network_stream": stream}
+    async def finish(self) -> None:
+        """A response was closed: be idle, or close."""
+        if not self._rest():
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        self._closed, self._idle = True, False
+        await self._stream.aclose()
+
+
+class _AsyncParts:
+    """The body of a response, as it arrives."""
+
+    __slots__ = ("_connection", "_timeout")
+
+    def __init__(self, connection: AsyncHTTP1, timeout: float | None) -> None:
+        self._connection: AsyncHTTP1 | None = connection
+        self._timeout = timeout
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        connection = self._connection
+        if connection is None:
+            raise StopAsyncIteration
+        answers = connection._answers  # noqa: SLF001
+        while not answers.parts:
+            if answers.complete:
+                raise answers.failure or StopAsyncIteration
+            answers.feed(await connection._stream.read(_READ, self._timeout))  # noqa: SLF001
+        return answers.parts.popleft()
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -55,7 +56,10 @@ class HTTP1Pool(_Pool):
             connection.close()
             self.release(connection)
             raise
-        response.stream = _Held(self, connection, response.stream)
+        if type(response.stream) is deque:  # nothing is to come
+            self.release(connection)
+        else:
+            response.stream = _Held(self, connection, response.stream)
         return response
 
     def _wait(self, key: Key, exchange: Exchange) -> Any:
@@ -111,7 +115,10 @@ class AsyncHTTP1Pool(_Pool):
             await shielded(connection.aclose)
             await self.release(connection)
             raise
-        response.stream = _AsyncHeld(self, connection, response.stream)
+        if type(response.stream) is deque:  # nothing is to come
+            await self.release(connection)
+        else:
+            response.stream = _AsyncHeld(self, connection, response.stream)
         return response
 
     async def _wait(self, key: Key, exchange: Exchange) -> Any:

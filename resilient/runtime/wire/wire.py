@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import Binding
-from resilient.runtime.wire.body import async_body_type, body_type
+from resilient.runtime.wire.body import async_body_type, body_type, loaded_body_type
 from resilient.runtime.wire.deadline import AttemptOver
 from resilient.runtime.wire.exchange import Exchange, within_pool_deadline
 from resilient.runtime.wire.faults import translate
@@ -44,6 +44,7 @@ class _Common:
         """Requests under way, until their response bodies are closed."""
         self._settings = settings
         self._binding = binding
+        self._loaded = loaded_body_type(binding)
         self._generation = Generation()
         self._used = 0.0
         self._lost: deque[tuple[Any, Any]] = deque()
@@ -85,11 +86,13 @@ class _Common:
             response.extensions[RESENT] = True
         if response.status == 101 or (exchange.request.method == "CONNECT" and 200 <= response.status < 300):
             _hand_over(response, self._binding)
+        if type(response.stream) is deque:
+            self.end()
+            body = self._loaded(response.stream)
+        else:
+            body = self._body(self, exchange, response.stream)
         return self._binding.Response(
-            response.status,
-            headers=response.headers,
-            stream=self._body(self, exchange, response.stream),
-            extensions=response.extensions,
+            response.status, headers=response.headers, stream=body, extensions=response.extensions
         )
 
     def _may_resend(self, error: BaseException, exchange: Exchange, resend: bool) -> bool:

@@ -1,0 +1,78 @@
+"""Requests of HTTP/1.1 as bytes, and what may stand in one (RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpcore2
+
+_LINES = re.compile(
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.1\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00\r\n\f\v]*\r\n)+\r\n"
+)
+_CHUNKED = -1
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Framing:
+    """A request as bytes. Raises LocalProtocolError for what HTTP/1.1 cannot say.
+
+    `left` is how many bytes of the body are still to come, or -1 if it is sent in chunks.
+    `is_last` says that the request asks for the connection to be closed.
+    """
+
+    __slots__ = ("head", "is_last", "left")
+
+    def __init__(self, method: bytes, target: bytes, headers: Headers) -> None:
+        self.left = 0
+        self.is_last = False
+        first, rest = [b"%b %b HTTP/1.1" % (method, target)], []
+        for name, value in headers:
+            size = len(name)
+            if size == 4 and name.lower() == b"host":
+                first.append(b"%b: %b" % (name, value))  # where RFC 9112, section 3.2 wants it
+                continue
+            if size == 14 and name.lower() == b"content-length":
+                self._declare(value)
+            elif size == 17 and name.lower() == b"transfer-encoding":
+                if value.lower() != b"chunked":
+                    raise httpcore2.LocalProtocolError("Only Transfer-Encoding: chunked is supported")
+                self.left = _CHUNKED
+            elif size == 10 and name.lower() == b"connection":
+                self.is_last |= b"close" in value.lower()
+            rest.append(b"%b: %b" % (name, value))
+        if len(first) != 2:
+            raise httpcore2.LocalProtocolError("Missing or repeated mandatory Host: header")
+        self.head = head = b"\r\n".join((*first, *rest, b"\r\n"))
+        # A line that was smuggled into a value would pass for a header, but one too many.
+        if head.count(b"\n") != len(headers) + 2 or not _LINES.fullmatch(head):
+            raise httpcore2.LocalProtocolError("Illegal method, target, header name or header value")
+
+    def _declare(self, value: bytes) -> None:
+        if not value.isdigit() or self.left not in (0, int(value), _CHUNKED):
+            raise httpcore2.LocalProtocolError("bad Content-Length")
+        if self.left != _CHUNKED:
+            self.left = int(value)
+
+    def part(self, data: bytes) -> bytes:
+        """Some of the body, as it is sent."""
+        if self.left == _CHUNKED:
+            return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        self.left -= len(data)
+        if self.left < 0:
+            raise httpcore2.LocalProtocolError("Too much data for declared Content-Length")
+        return data
+
+    def end(self) -> bytes:
+        """What follows the body."""
+        if self.left == _CHUNKED:
+            return b"0\r\n\r\n"
+        if self.left:
+            raise httpcore2.LocalProtocolError("Too little data for declared Content-Length")
+        return b""
+
+    def whole(self, body: Any) -> bytes:
+        """Head and body, where the body is in memory."""
+        return b"".join((self.head, *map(self.part, body), self.end()))
