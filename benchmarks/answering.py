@@ -1,6 +1,7 @@
-"""An HTTP server that answers every GET after a delay: `python -m benchmarks.answering SECONDS`.
+"""An HTTP server that answers every GET after a delay: `python -m benchmarks.answering SECONDS [ADDRESS]`.
 
-It parses nothing but the end of a request, so that next to no CPU is its own.
+It parses nothing but the end of a request, so that next to no CPU is its own. At the address
+0.0.0.0 it is as many endpoints as loopback has addresses, 127.0.0.1 to 127.255.255.254.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Answering(asyncio.Protocol):
 async def main() -> None:
     loop = asyncio.get_running_loop()
     delay = float(sys.argv[1])
-    server = await loop.create_server(lambda: Answering(loop, delay), "127.0.0.1", 0, backlog=1024)
+    address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    server = await loop.create_server(lambda: Answering(loop, delay), address, 0, backlog=8192)
     reply(server.sockets[0].getsockname()[1])
     await asyncio.to_thread(orders)
 

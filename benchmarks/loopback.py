@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import importlib.util
 import statistics
 import sys
@@ -47,6 +48,13 @@ def resilient_client(url: str) -> Get:
     return lambda: client.get(url)
 
 
+def fast_client(url: str) -> Get:
+    import resilient
+
+    client = resilient.AsyncClient(trust_env=False, timeout=120, wire="fast")
+    return lambda: client.get(url)
+
+
 def httpx2_client(url: str) -> Get:
     import httpx2
 
@@ -73,22 +81,38 @@ def aiohttp_client(url: str) -> Get:
     return get
 
 
+def niquests_client(url: str) -> Get:
+    import niquests
+
+    session = niquests.AsyncSession(disable_http2=True, disable_http3=True, pool_maxsize=500)
+    return lambda: session.get(url)
+
+
 ASYNC: dict[str, Callable[[str], Get]] = {
     "httpx": httpx_client,
     "resilient": resilient_client,
+    "resilient, fast": fast_client,
     "httpx2": httpx2_client,
     "httpx over aiohttp": httpx_over_aiohttp,
     "aiohttp": aiohttp_client,
+    "niquests": niquests_client,
     "httpx, Envoy": httpx_client,
 }
-SYNC = ("httpx", "resilient", "httpx2")
-_NEEDS = {"httpx2": "httpx2", "httpx over aiohttp": "httpx_aiohttp", "aiohttp": "aiohttp", "httpx, Envoy": "envoy"}
+SYNC = ("httpx", "resilient", "resilient, fast", "httpx2")
+_NEEDS = {
+    "resilient, fast": "httptools",
+    "httpx2": "httpx2",
+    "httpx over aiohttp": "httpx_aiohttp",
+    "aiohttp": "aiohttp",
+    "niquests": "niquests",
+    "httpx, Envoy": "envoy",
+}
 
 
 def sync_client(name: str, url: str) -> Callable[[], Any]:
-    import importlib
-
-    client = importlib.import_module(name).Client(trust_env=False, timeout=120)
+    library, _, fast = name.partition(", ")
+    wire = {"wire": "fast"} if fast else {}
+    client = importlib.import_module(library).Client(trust_env=False, timeout=120, **wire)
     return lambda: client.get(url)
 
 
@@ -190,7 +214,7 @@ def installed(names: Sequence[str]) -> list[str]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--only", help="contenders, with commas; bare httpx is always there")
+    options.add_argument("--only", help="contenders, as 'resilient,resilient fast'; bare httpx is always there")
     options.add_argument("--in-flight", help="levels of concurrency, with commas")
     options.add_argument("--delay", default="0.005", help="seconds in which the server answers")
     options.add_argument("--async", nargs=2, help=argparse.SUPPRESS, dest="be_async")
@@ -211,7 +235,7 @@ def measure(chosen: argparse.Namespace) -> None:
     before = report.machine()
     found = []
     for kind, names, levels in (("async", tuple(ASYNC), IN_FLIGHT), ("sync", SYNC, THREADS)):
-        who = [name for name in installed(names) if only is None or name in only]
+        who = [name for name in installed(names) if only is None or name.replace(", ", " ") in only]
         concurrency = [level for level in levels if wanted is None or level in wanted]
         rows = compare(kind, who, concurrency, chosen.rounds, chosen.delay)
         found += [[f"{kind}: {row[0]}", *row[1:]] for row in rows]

@@ -22,7 +22,7 @@ def shares(result: Result, address: str, start: float, end: float, fair: float) 
     """The greatest and the mean share of an endpoint in any second, in proportion to a fair one."""
     hits: Counter[int] = Counter()
     for call in result.between(start, end).calls:
-        hits[int(call.start)] += sum(attempt.endpoint == address for attempt in call.report.attempts)
+        hits[int(call.start)] += call.sent.count(address)
     counts = [hits[second] for second in range(int(start), int(end))]
     return max(counts) / fair, sum(counts) / len(counts) / fair
 

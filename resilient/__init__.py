@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from resilient.policy.policy import Policy
     from resilient.policy.retry import Retry
     from resilient.policy.throttle import Throttle
-    from resilient.runtime.body import ReplayableBody
+    from resilient.runtime.body import AsyncReplayableBody, ReplayableBody
     from resilient.service import Service
     from resilient.transport import AsyncMeshTransport, MeshTransport
 
@@ -62,6 +62,7 @@ _HOMES = {
     "AdaptiveLimit": "policy.adaptive",
     "AsyncClient": "client",
     "AsyncMeshTransport": "transport",
+    "AsyncReplayableBody": "runtime.body",
     "AttemptReport": "core.report",
     "Breaker": "policy.breaker",
     "CallReport": "core.report",
@@ -114,6 +115,7 @@ __all__ = [
     "AdaptiveLimit",
     "AsyncClient",
     "AsyncMeshTransport",
+    "AsyncReplayableBody",
     "AttemptReport",
     "Breaker",
     "CallReport",

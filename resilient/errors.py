@@ -30,15 +30,15 @@ class MeshError(httpx.TransportError):
     """A call that the mesh ended by itself. `report` says what was tried, and why it ended.
 
     Also an `httpx.HTTPError`, so that code written for httpx catches it. `request` is the
-    request, where there was one.
+    request, where there was one. The report of an error that was made without one is empty.
     """
 
-    report: CallReport | None
+    report: CallReport
 
     def __init__(self, message: str = "", *, request: Any = None, report: CallReport | None = None) -> None:
         Exception.__init__(self, message)
         self._request = request
-        self.report = report
+        self.report = CallReport("" if request is None else request.url.host) if report is None else report
 
 
 class DeadlineExceeded(MeshError, httpx.TimeoutException):
@@ -54,7 +54,12 @@ class ResolveError(MeshError, httpx.ConnectError):
 
 
 class UnknownService(NoEndpoint, ConfigError):
-    """A strict mesh was asked for a service that it does not know."""
+    """A strict mesh was asked for a service that it does not know: the host of the URL."""
+
+    def __init__(self, message: str = "", *, request: Any = None, report: CallReport | None = None) -> None:
+        super().__init__(message, request=request, report=report)
+        if report is None:
+            self.report.flags.append("unknown-service")
 
 
 class CircuitOpen(MeshError, pybreaker.CircuitBreakerError):

@@ -11,12 +11,13 @@ from resilient.core import check
 from resilient.core.ambient import ambient
 from resilient.core.bound import Bound
 from resilient.core.call import Call
+from resilient.core.classify import FROM_BODY
 from resilient.core.outcome import Outcome
 from resilient.core.report import CallReport
 from resilient.core.route import route_group
 from resilient.mesh import Mesh, Snapshot
 from resilient.policy.retry import IDEMPOTENT_METHODS
-from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class, shareable
+from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class
 from resilient.runtime.carried import DEFAULT_PORTS
 from resilient.runtime.carrier import AsyncCarrier, Carrier
 from resilient.runtime.streams import streams
@@ -77,18 +78,19 @@ class Exchanges:
         surroundings = ambient.get()
         if bound.policy.timeout is not None or surroundings is not None or options is not None:
             idempotent, deadline = self._surroundings(bound, idempotent, options)
+        replayable = always_replayable(request.stream, self.binding)
         call = Call(
             bound,
             deadline=deadline,
             idempotent=idempotent,
-            shareable=bound.hedge is None or shareable(request.stream, self.binding),
+            shareable=replayable,
             is_open=self.is_open,
             key=None if bound.hash_on is None else bound.hash_on.key(request),
             route=lambda: route_group(request.method, request.url.path),
             outer_attempt=1 if surroundings is None else surroundings.attempt,
         )
         sent = request
-        if not always_replayable(request.stream, self.binding):
+        if not replayable:
             # Also without retries: the wire must know that it cannot send such a body again.
             limit = bound.retry.retry.buffer_limit if bound.retry is not None else 0
             sent = self._repeatable(request, call, limit)
@@ -175,8 +177,14 @@ class Exchanges:
         raise error
 
     def _as_library_error(self, error: BaseException, exchange: Exchange) -> BaseException:
-        """The last error as plain httpx would give it, with the report."""
-        if type(error) is TimeoutError:
+        """The last error as plain httpx would give it, with the report.
+
+        What the caller's own body raised stays as it was; it may be another call's, with its report.
+        """
+        own = hasattr(error, FROM_BODY)
+        if own and hasattr(error, "report"):
+            return error
+        if type(error) is TimeoutError and not own:
             # Ours: `attempt_timeout` passed, or a deadline that httpx knows nothing of.
             report = exchange.call.report
             error = self.binding.errors["ReadTimeout"](

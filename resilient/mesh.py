@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -21,19 +20,20 @@ from resilient.config import MeshConfig, as_config, load
 from resilient.core import check
 from resilient.core.bound import Bound
 from resilient.core.classify import HttpClassifier
+from resilient.discovery import names
 from resilient.discovery.dns import dns
 from resilient.discovery.entries import locality_of
-from resilient.policy.limit import LimitState
+from resilient.discovery.static import StaticResolver
 from resilient.policy.policy import Policy
-from resilient.runtime.breaker_mirror import BreakerMirror
-from resilient.runtime.control import Control, Repeated, Watch
-from resilient.runtime.health import HealthChecker
+from resilient.runtime.control import Control
+from resilient.runtime.hosts import Hosts
 from resilient.runtime.lag import Lags
+from resilient.runtime.upkeep import Upkeep, end_upkeep, renew_upkeep
 from resilient.service import Service
+from resilient.telemetry.status import status
 
 log = logging.getLogger("resilient.breaker")
 _CLASSIFIER = HttpClassifier(time.time)
-_MAX_UNCONFIGURED = 1024  # hosts; a crawler must not fill the memory with statistics
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Snapshot:
 
     config: MeshConfig
     services: Mapping[str, Bound]
-    hosts: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
-    """Hosts that are not configured, by name, port, and whether we choose the address."""
+    hosts: Hosts = field(default_factory=Hosts)
+    """Hosts that are not configured."""
 
 
 class Mesh:
@@ -56,9 +56,9 @@ class Mesh:
     repeatable. `max_lag`: seconds by which an event loop of ours may be late (0.05); while it is
     later than that, timeouts are not held against endpoints, and nothing is hedged.
 
-    A Mesh may be shared by clients of any kind, threads and event loops. It starts at most
-    one thread, when a source has to be watched or health be checked; `close()` ends it, and so does the end of
-    the program.
+    A Mesh may be shared by clients of any kind, threads and event loops. It starts at most one
+    thread, when a source has to be watched or health be checked, and short-lived ones for breakers
+    with a shared storage; `close()` ends it, and so does the end of the program.
     """
 
     def __init__(
@@ -82,15 +82,16 @@ class Mesh:
         self._is_forked = False
         self.closed = False
         self.snapshot = Snapshot(MeshConfig({}, Policy(), False), {})
+        weakref.finalize(self, self._control.close, 0.0)
         self.apply(MeshConfig(services or {}, policy or Policy(), strict))
         _meshes.add(self)
-        weakref.finalize(self, self._control.close, 0.0)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
         """A mesh from a YAML, TOML or JSON file; raises ConfigError that lists every fault."""
+        config = load(Path(path))
         mesh = cls(**options)
-        mesh.apply(load(Path(path)))
+        mesh.apply(config)
         return mesh
 
     def apply(self, config: MeshConfig | Mapping[str, Any]) -> None:
@@ -102,52 +103,38 @@ class Mesh:
         """
         with self._lock:
             self._refuse_if_closed()
+            self._begin_anew()
             old = self.snapshot
             new = as_config(config, old.config)
-            services = {name: self._bind(name, service, new.policy, old) for name, service in new.services.items()}
-            hosts = old.hosts if new.policy == old.config.policy and not new.strict else {}
-            hosts = {key: bound for key, bound in hosts.items() if key[0] not in services}
+            kept = {name: bound for name, bound in old.services.items() if _is_same(name, old.config, new)}
+            made = {name: self._make(name, new, old) for name in new.services if name not in kept}
+            self._begin(list(made.values()))
+            services = {name: kept[name] if name in kept else made[name].bound for name in new.services}
+            keeps_hosts = new.policy == old.config.policy and not new.strict
+            hosts = old.hosts.only(lambda host: keeps_hosts and host[0] not in services)
             self.snapshot = Snapshot(new, services, hosts)
-        kept = {id(bound) for bound in [*services.values(), *hosts.values()]}
+        in_use = {id(bound) for bound in [*services.values(), *hosts.values()]}
         for bound in [*old.services.values(), *old.hosts.values()]:
-            if id(bound) not in kept:
-                self._release(bound)
+            if id(bound) not in in_use:
+                end_upkeep(self._control, bound)
 
-    def _bind(self, name: str, service: Service, policy: Policy, old: Snapshot) -> Bound:
-        policy = service.policy or policy
-        previous = old.services.get(name)
-        if previous is not None and previous.policy == policy and service.same_endpoints(old.config.services[name]):
-            return previous
-        bound = self._new_bound(name, policy, service.chosen)
-        if previous is not None:
-            bound.adopt(previous)
-            if previous.endpoints:
-                bound.update(previous.endpoints, self.clock())
-        self._mirror(bound)  # not before: its breaker may be that of `previous`
-        bound.watch = self._control.watch(bound, service.source)
-        self._check_health(bound)
-        return bound
+    def _make(self, name: str, new: MeshConfig, old: Snapshot) -> Upkeep:
+        """A service as it is to be; raises ConfigError, and changes nothing, if it cannot be."""
+        service = new.services[name]
+        bound = self._new_bound(name, service.policy or new.policy, service.chosen)
+        return Upkeep(self._control, bound, service.source, self.clock(), previous=old.services.get(name))
+
+    def _begin(self, made: list[Upkeep]) -> None:
+        try:
+            for upkeep in made:
+                upkeep.begin()
+        except BaseException:  # no thread can be started, or a KeyboardInterrupt
+            for upkeep in made:
+                end_upkeep(self._control, upkeep.bound)
+            raise
 
     def _new_bound(self, name: str, policy: Policy, subset: Subset | None = None) -> Bound:
         return Bound(name, policy, self.rng, _CLASSIFIER, _log_listener, locality=self.locality, subset=subset)
-
-    def _check_health(self, bound: Bound) -> None:
-        if bound.policy.health is not None:
-            bound.checker = self._control.check(bound)
-
-    def _mirror(self, bound: Bound) -> None:
-        if bound.breaker is not None and bound.breaker.remote is not None:
-            mirror = BreakerMirror(bound.breaker)
-            bound.mirror = self._control.repeat(mirror.sync_once, mirror.interval)
-
-    def _release(self, bound: Bound) -> None:
-        """Nothing keeps a service up to date that is not in use any more."""
-        if isinstance(bound.watch, Watch):
-            self._control.unwatch(bound.watch)
-        if isinstance(bound.mirror, Repeated):
-            self._control.stop(bound.mirror)
-        if isinstance(bound.checker, HealthChecker):
-            self._control.stop(bound.checker)
 
     def find(self, host: str, port: int, *, dials: bool = True, resolve: bool = True) -> Bound:
         """The service for a host: a configured one, or one made for it on its first use.
@@ -160,7 +147,8 @@ class Mesh:
         """
         self._refuse_if_closed()
         if self._is_forked:
-            self._begin_anew()
+            with self._lock:
+                self._begin_anew()
         snapshot = self.snapshot
         service = snapshot.services.get(host)
         if service is not None and (resolve or service.watch is None):
@@ -179,28 +167,25 @@ class Mesh:
 
     def _meet(self, host: str, port: int, dials: bool, snapshot: Snapshot) -> Bound:
         key = (host, port, dials)
-        if key in snapshot.hosts:
-            return snapshot.hosts[key]
-        while len(snapshot.hosts) >= _MAX_UNCONFIGURED:
-            self._drop_idle_host(snapshot)
+        known = snapshot.hosts.get(key)
+        if known is not None:
+            return known
+        self._make_room(snapshot)
         name = host if port in (80, 443) else f"{host}:{port}"
         service = snapshot.services.get(host)
-        policy = snapshot.config.policy if service is None else service.policy
-        bound = self._new_bound(name, policy)
-        self._mirror(bound)
-        if not dials or _is_address(host):
-            bound.update((Endpoint(host, port),), self.clock())
-        else:
-            bound.watch = self._control.watch(bound, dns(host, port))
-        if dials:
-            self._check_health(bound)
-        snapshot.hosts[key] = bound
+        bound = self._new_bound(name, snapshot.config.policy if service is None else service.policy)
+        is_endpoint = not dials or names.is_ip(host)
+        resolver = StaticResolver((Endpoint(host, port),)) if is_endpoint else dns(host, port)
+        self._begin([Upkeep(self._control, bound, resolver, self.clock(), checks=dials)])
+        snapshot.hosts.add(key, bound)
         return bound
 
-    def _drop_idle_host(self, snapshot: Snapshot) -> None:
-        key = next((key for key, bound in snapshot.hosts.items() if not bound.in_flight), next(iter(snapshot.hosts)))
-        self._release(snapshot.hosts.pop(key))
-        self.snapshot = replace(snapshot)  # another one: so clients forget it too
+    def _make_room(self, snapshot: Snapshot) -> None:
+        forgotten = snapshot.hosts.make_room()
+        for bound in forgotten:
+            end_upkeep(self._control, bound)
+        if forgotten:
+            self.snapshot = replace(snapshot)  # another one: so clients forget them too
 
     @property
     def lag(self) -> float:
@@ -213,10 +198,14 @@ class Mesh:
     def status(self) -> dict[str, dict[str, Any]]:
         """What is known now, as plain data: for each service its endpoints, breaker and limit.
 
+        Hosts that are not configured are told apart by their ports where their names are the same.
         `lag` is that of the mesh.
         """
         now, lag = self.clock(), self.lag
-        return {bound.name: {"lag": lag, **_status(bound, now)} for bound in self._bounds()}
+        known = dict(self.snapshot.services)
+        for (host, port, _), bound in self.snapshot.hosts.items():
+            known[bound.name if bound.name not in known else f"{host}:{port}"] = bound
+        return {name: {"lag": lag, **status(bound, now)} for name, bound in known.items()}
 
     def close(self) -> None:
         """End the watching and its thread; may be called again, and from any thread.
@@ -246,19 +235,12 @@ class Mesh:
 
     def _begin_anew(self) -> None:
         """What a forked child has to do once: other random numbers, own jobs, nothing in flight."""
-        with self._lock:
-            if not self._is_forked:
-                return
-            self.rng.seed()
-            for bound in self._bounds():
-                watch, checker = bound.watch, bound.checker
-                bound.after_fork(self.clock())
-                if isinstance(watch, Watch):
-                    bound.watch = self._control.watch(bound, watch.resolver)
-                if checker is not None:
-                    self._check_health(bound)
-                self._mirror(bound)
-            self._is_forked = False
+        if not self._is_forked:
+            return
+        self.rng.seed()
+        for bound in self._bounds():
+            renew_upkeep(self._control, bound, self.clock())
+        self._is_forked = False
 
     def _bounds(self) -> list[Bound]:
         return [*self.snapshot.services.values(), *self.snapshot.hosts.values()]
@@ -268,30 +250,11 @@ def _log_listener(error: Exception) -> None:
     log.error("a listener of a breaker failed: %r", error)
 
 
-def _limit_status(limit: LimitState) -> dict[str, int]:
-    return {"max_in_flight": limit.max_in_flight, "in_flight": limit.in_flight, "waiting": limit.waiting}
-
-
-def _status(bound: Bound, now: float) -> dict[str, Any]:
-    return {
-        "breaker": bound.breaker.state if bound.breaker is not None else None,
-        "limit": _limit_status(bound.limit) if bound.limit is not None else None,
-        "refusal_ratio": bound.throttle.refusal_ratio(now) if bound.throttle is not None else 0.0,
-        "resolved": bound.picker is not None,
-        "error": str(bound.failure) if bound.failure is not None else None,
-        "endpoints": [
-            {
-                "address": stats.address,
-                "requests": stats.requests,
-                "failures": stats.failures,
-                "in_flight": stats.in_flight,
-                "latency": stats.cost,
-                "unhealthy": stats.unhealthy_until is not None,
-                "ejected_for": max(0.0, stats.ejected_until - now) if stats.ejected_until is not None else None,
-            }
-            for stats in bound.members
-        ],
-    }
+def _is_same(name: str, old: MeshConfig, new: MeshConfig) -> bool:
+    """True if nothing has changed for a service."""
+    before, now = old.services[name], new.services.get(name)
+    same_policy = now is not None and (now.policy or new.policy) == (before.policy or old.policy)
+    return now is not None and same_policy and now.same_endpoints(before)
 
 
 def _unknown(host: str, services: Mapping[str, Bound]) -> str:
@@ -299,14 +262,6 @@ def _unknown(host: str, services: Mapping[str, Bound]) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     known = ", ".join(sorted(services)) or "(none)"
     return f"service: {host!r} is not known to this strict mesh; expected one of {known}{hint}"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 _meshes: weakref.WeakSet[Mesh] = weakref.WeakSet()

@@ -112,8 +112,9 @@ class SyncTransport(_MeshTransport):
 
     def _send(self, exchange: Exchange, effect: Send, request: Any) -> Any:
         response = self._carrier.send(request, effect)
-        if exchange.buffer and self._exchanges.is_open(response):
-            self._load(response)
+        if exchange.buffer:
+            if self._exchanges.is_open(response):
+                self._load(response)
             if exchange.call.watches_successes:
                 response.read()  # the user's predicate may look at the text
         return response
@@ -201,8 +202,9 @@ class AsyncTransport(_MeshTransport):
 
     async def _send(self, exchange: Exchange, effect: Send, request: Any) -> Any:
         response = await self._carrier.send(request, effect)
-        if exchange.buffer and self._exchanges.is_open(response):
-            await self._load(response)
+        if exchange.buffer:
+            if self._exchanges.is_open(response):
+                await self._load(response)
             if exchange.call.watches_successes:
                 await response.aread()
         return response

@@ -37,18 +37,35 @@ class ConsistentPicker:
     ("Consistent Hashing with Bounded Loads", 2017; Envoy's `hash_balance_factor`). Their sum
     is counted once in so many picks that a pick costs the same for any number of endpoints,
     and one more for each pick in between.
+
+    `owners` are whom the table is made of, `endpoints` those of them that may be used: slots of
+    the others are passed over. So a table outlives the ejection of an endpoint, which costs
+    tens of milliseconds to build, and of the keys only those of that endpoint move.
     """
 
-    __slots__ = ("_candidates", "_endpoints", "_factor", "_in_flight", "_position", "_recount_in", "_slots")
+    __slots__ = (
+        "_absent",
+        "_candidates",
+        "_endpoints",
+        "_factor",
+        "_in_flight",
+        "_owners",
+        "_position",
+        "_recount_in",
+        "_slots",
+    )
 
     def __init__(
         self,
+        owners: Sequence[EndpointStats],
         endpoints: Sequence[EndpointStats],
         slots: Sequence[int],
         position: Callable[[int], int],
         factor: float | None,
     ) -> None:
+        self._owners = owners
         self._endpoints = endpoints
+        self._absent = frozenset(owners).difference(endpoints)
         self._slots = slots
         self._position = position
         self._factor = factor
@@ -81,8 +98,8 @@ class ConsistentPicker:
         ramping: EndpointStats | None = None
         previous: EndpointStats | None = None
         for step in range(min(_STEPS, len(self._slots))):
-            stats = self._endpoints[self._slots[(start + step) % len(self._slots)]]
-            if stats is previous or stats in tried:
+            stats = self._owners[self._slots[(start + step) % len(self._slots)]]
+            if stats is previous or stats in tried or stats in self._absent:
                 continue
             previous = stats
             if stats.ramp is not None and not _has_returned(stats.ramp, point, now):

@@ -64,13 +64,12 @@ class OutlierDetector:
         rng: Random | None = None,
         *,
         route: Hashable | None = None,
-        hold: bool = False,
     ) -> bool:
         """Count one result; True if the endpoint was ejected for it.
 
         Refused and ignored attempts are no evidence, nor is one that the caller's deadline cut
-        off. `route`: what the request was about, if that is known. `hold`: our own side is late
-        (a lagging event loop), so no failure counts. `rng`: for jitter; none without it.
+        off. `route`: what the request was about, if that is known. `rng`: for jitter; none
+        without it.
         """
         evidence = stats.evidence
         if evidence is None:
@@ -81,10 +80,6 @@ class OutlierDetector:
                 evidence.heard(route, now, failed=False)
             return False
         if outcome.kind is not Kind.FAILURE or outcome.reason == "deadline":
-            return False
-        if hold:
-            if stats.ramp is not None and stats.ramp.failed:
-                stats.ramp.probe_again()
             return False
         if stats.ejected_until is not None:
             return False
@@ -175,16 +170,10 @@ class OutlierDetector:
             self._schedule()
             return True
 
-    def due(self, now: float) -> bool:
-        """True if `sweep` has something to do."""
-        return now >= self.next_change
-
-    def sweep(
-        self, all_stats: Sequence[EndpointStats], now: float, rng: Random | None = None, *, hold: bool = False
-    ) -> bool:
+    def sweep(self, all_stats: Sequence[EndpointStats], now: float, rng: Random | None = None) -> bool:
         """Restore those whose time is over; at the end of an interval compare all with each other.
 
-        True if the endpoints in use have changed. `hold` as for `observe`: nothing is ejected.
+        True if the endpoints in use have changed.
         """
         with self._lock:
             returning = [stats for stats in self._ejected if _is_over(stats, now)]
@@ -194,8 +183,7 @@ class OutlierDetector:
             if now >= self._next_interval:
                 self._next_interval = now + self._setting.window
                 _forgive(all_stats, now)
-                if not hold:
-                    changed = self._compare(all_stats, now, rng) or changed
+                changed = self._compare(all_stats, now, rng) or changed
             self._schedule()
             return changed
 

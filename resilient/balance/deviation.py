@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import fsum, sqrt
-from statistics import median
 from typing import TypeVar
 
 Peer = TypeVar("Peer")
@@ -38,6 +37,8 @@ def latency_outliers(medians: Mapping[Peer, float], factor: float) -> list[Peer]
     """
     if len(medians) < LATENCY_PEERS:
         return []
+    from statistics import median  # takes long to load, for a rule that is off by default
+
     usual = median(medians.values())
     threshold = max(usual * factor, usual + LATENCY_MARGIN)
     return sorted((peer for peer, value in medians.items() if value > threshold), key=lambda peer: -medians[peer])

@@ -39,6 +39,8 @@ class Endpoint:
     priority: int = 0
     locality: Locality = _NOWHERE
     labels: tuple[tuple[str, str], ...] = field(default=())
+    address: str = field(init=False, repr=False, compare=False)
+    """`host:port` as in a URL (IPv6 in brackets), or the path of the socket: its identity."""
 
     def __post_init__(self) -> None:
         labels: object = self.labels
@@ -51,18 +53,12 @@ class Endpoint:
             raise check.fault("Endpoint.port", self.port, "a port from 1 to 65535")
         check.number("Endpoint.weight", self.weight, above=True)
         check.count("Endpoint.priority", self.priority, minimum=0)
+        object.__setattr__(self, "address", _address(self.host, self.port))
 
     @property
     def is_unix(self) -> bool:
         """True if the address is a Unix socket."""
         return self.host.startswith("/")
-
-    @property
-    def address(self) -> str:
-        """`host:port` as in a URL (IPv6 in brackets), or the path of the socket: its identity."""
-        if self.is_unix:
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def label(self, key: str) -> str | None:
         """The value of a label, or None."""
@@ -70,6 +66,12 @@ class Endpoint:
 
     def __str__(self) -> str:
         return self.address
+
+
+def _address(host: str, port: int) -> str:
+    if host.startswith("/"):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_endpoint(text: str, *, default_port: int | None = None) -> Endpoint:
@@ -92,7 +94,9 @@ def parse_endpoint(text: str, *, default_port: int | None = None) -> Endpoint:
 def _split_port(text: str) -> tuple[str, str]:
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
-        return host, rest.removeprefix(":")
+        if rest and not rest.startswith(":"):
+            raise check.fault("endpoint", text, "a colon between [ipv6] and the port")
+        return host, rest[1:]
     if text.count(":") > 1:
         return str(ip_address(text)) if _is_ip(text) else text, ""
     host, _, port = text.partition(":")
@@ -116,10 +120,10 @@ class EndpointStats:
     """
 
     __slots__ = (
+        "address",
         "cause",
         "consecutive_failures",
         "cost",
-        "created",
         "ejected_until",
         "ejections",
         "endpoint",
@@ -133,8 +137,9 @@ class EndpointStats:
     )
 
     def __init__(self, endpoint: Endpoint, now: float = 0.0) -> None:
+        self.address = endpoint.address
+        """The address of the endpoint, whatever else about it may change."""
         self.endpoint = endpoint
-        self.created = now
         self.in_flight = 0
         self.requests = 0
         """Attempts sent since it was first seen."""
@@ -156,11 +161,6 @@ class EndpointStats:
         """Its way into use, new or after an ejection; None while it has its full share."""
         self.evidence: Evidence | None = None
         """Owned by the outlier detector."""
-
-    @property
-    def address(self) -> str:
-        """The endpoint's address."""
-        return self.endpoint.address
 
     @property
     def is_usable(self) -> bool:

@@ -60,11 +60,20 @@ class Evidence:
         """Count a result of the peer's own making on its route."""
         run = self.routes.get(route)
         if run is None:
-            if len(self.routes) >= MAX_ROUTES:
-                del self.routes[min(self.routes, key=lambda known: self.routes[known].seen)]
+            self._make_room()
             run = self.routes[route] = RouteRun(now)
         run.seen = now
         run.failures = run.failures + 1 if failed else 0
+
+    def _known(self) -> list[tuple[Hashable, RouteRun]]:
+        """A copy in one step: other threads hear of routes meanwhile, and no lock is taken."""
+        return list(self.routes.items())
+
+    def _make_room(self) -> None:
+        if len(self.routes) >= MAX_ROUTES:
+            latest_first = sorted(self._known(), key=lambda one: one[1].seen, reverse=True)
+            for route, _ in latest_first[MAX_ROUTES - 1 :]:
+                self.routes.pop(route, None)
 
     def is_confined(self, route: Hashable, since: float) -> bool:
         """True if what fails is `route` alone, as far as has been heard since `since`.
@@ -73,10 +82,10 @@ class Evidence:
         fewer than two failures at their ends. Two, because a single one is within the noise
         of any service, and would be found some time by a route that fails all the time.
         """
-        others = [run for name, run in self.routes.items() if name != route and run.seen >= since]
+        others = [run for name, run in self._known() if name != route and run.seen >= since]
         return any(not run.failures for run in others) and sum(run.failures for run in others) < 2
 
     def is_confined_to_a_route(self, since: float) -> bool:
         """True if what fails is the route with most failures in a row, alone."""
-        worst = max(self.routes, key=lambda name: self.routes[name].failures, default=None)
-        return worst is not None and self.routes[worst].failures > 0 and self.is_confined(worst, since)
+        worst = max(self._known(), key=lambda one: one[1].failures, default=None)
+        return worst is not None and worst[1].failures > 0 and self.is_confined(worst[0], since)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
+from typing import Protocol, runtime_checkable
 
 from resilient.balance.endpoint import EndpointStats
 from resilient.balance.hash_key import stable_hash
@@ -14,13 +15,34 @@ from resilient.balance.picker import Balancer, Pick, Picker
 
 _HASHES = 1 << 64
 _TRIES = 2  # of one call in a layer, before another one is tried
+_PASSED_OVER = 4  # endpoints of a table for each one that may be used, at most
 
 
-def layered(balancer: Balancer, layers: Sequence[Layer]) -> Picker:
-    """A picker for `layers`: the balancer's own if there is but one."""
+@runtime_checkable
+class TableBalancer(Protocol):
+    """A balancer whose pickers share a table, which is slow to build."""
+
+    def picker_among(self, members: Sequence[EndpointStats], endpoints: Sequence[EndpointStats]) -> Picker:
+        """A picker for `endpoints`, by the table of all `members`."""
+        ...
+
+
+def layered(balancer: Balancer, layers: Sequence[Layer], members: Sequence[EndpointStats] = ()) -> Picker:
+    """A picker for `layers`: the balancer's own if there is but one.
+
+    `members`: all endpoints of the service, usable or not. A table is made of them all, so that
+    it stays the same when one of them is ejected and when it returns.
+    """
     if len(layers) == 1:
-        return balancer.picker(layers[0].endpoints)
-    return LayeredPicker(balancer, layers)
+        return _picker(balancer, layers[0].endpoints, members)
+    return LayeredPicker(balancer, layers, members)
+
+
+def _picker(balancer: Balancer, endpoints: Sequence[EndpointStats], members: Sequence[EndpointStats]) -> Picker:
+    # Of few among many, each pick would pass over most of the table.
+    if len(endpoints) * _PASSED_OVER < len(members) or not isinstance(balancer, TableBalancer):
+        return balancer.picker(endpoints)
+    return balancer.picker_among(members or endpoints, endpoints)
 
 
 class LayeredPicker:
@@ -33,9 +55,9 @@ class LayeredPicker:
 
     __slots__ = ("_bounds", "_layers", "_pickers")
 
-    def __init__(self, balancer: Balancer, layers: Sequence[Layer]) -> None:
+    def __init__(self, balancer: Balancer, layers: Sequence[Layer], members: Sequence[EndpointStats] = ()) -> None:
         self._layers = [frozenset(layer.endpoints) for layer in layers]
-        self._pickers = [balancer.picker(layer.endpoints) for layer in layers]
+        self._pickers = [_picker(balancer, layer.endpoints, members) for layer in layers]
         self._bounds = list(accumulate(layer.share for layer in layers if layer.share))[:-1]
 
     def pick(

@@ -22,9 +22,10 @@ class Maglev:
     """The same key goes to the same endpoint; the shares are nearly exact.
 
     Against RingHash: shares differ by about 1 % and not by tens, a lookup is one index, and
-    when an endpoint goes, a few keys of others move as well. The table is slow to build: tens
-    of milliseconds. `table_size`: a prime, about 100 times the number of endpoints or more
-    (Envoy's and the paper's 65 537). `hash_balance_factor` and `hash_on`: as in RingHash.
+    when an endpoint goes, a few keys of others move as well (not when it is ejected). The table
+    is slow to build, tens of milliseconds; it is built when discovery finds another set.
+    `table_size`: a prime, about 100 times the number of endpoints or more (Envoy's and the
+    paper's 65 537). `hash_balance_factor` and `hash_on`: as in RingHash.
     """
 
     table_size: int = 65_537
@@ -40,19 +41,23 @@ class Maglev:
 
     def picker(self, endpoints: Sequence[EndpointStats]) -> ConsistentPicker:
         """A picker for this set."""
+        return self.picker_among(endpoints, endpoints)
+
+    def picker_among(self, members: Sequence[EndpointStats], endpoints: Sequence[EndpointStats]) -> ConsistentPicker:
+        """A picker for `endpoints`, in the table of all `members`."""
         # In order of address, since the table depends on the order: all clients need the same.
-        ordered = tuple(sorted(endpoints, key=lambda stats: stats.address))
+        ordered = tuple(sorted(members, key=lambda stats: stats.address))
         shares = tuple((stats.address, stats.endpoint.weight) for stats in ordered)
         size = self.table_size
         slots = build_table(shares, size)
-        return ConsistentPicker(ordered, slots, lambda point: point % size, self.hash_balance_factor)
+        return ConsistentPicker(ordered, tuple(endpoints), slots, lambda point: point % size, self.hash_balance_factor)
 
 
 def _is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, isqrt(number) + 1))
 
 
-@lru_cache(maxsize=8)  # an endpoint that is ejected and comes back brings the old table back
+@lru_cache(maxsize=8)  # an endpoint that is ejected and comes back needs no other table
 def build_table(shares: tuple[tuple[str, float], ...], size: int) -> Sequence[int]:
     """For each slot the index of an address ("Maglev", NSDI 2016, section 3.4).
 

@@ -7,6 +7,7 @@ from random import Random
 from typing import Protocol, runtime_checkable
 
 from resilient.balance.endpoint import EndpointStats
+from resilient.core.counting import HAS_GIL, count
 from resilient.core.outcome import Kind, Outcome
 
 
@@ -25,7 +26,10 @@ class Pick:
         self.started = now
         self._observed = False
         self._released = False
-        stats.in_flight += 1
+        if HAS_GIL:
+            stats.in_flight += 1
+        else:
+            count(stats, 1)
         stats.requests += 1
         if stats.ramp is not None:
             stats.ramp.picked(now)
@@ -49,7 +53,10 @@ class Pick:
         """Give the in-flight count back."""
         if not self._released:
             self._released = True
-            self.stats.in_flight -= 1
+            if HAS_GIL:
+                self.stats.in_flight -= 1
+            else:
+                count(self.stats, -1)
 
     def done(self, outcome: Outcome, now: float) -> None:
         """Observe and release."""

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from math import ceil
 from struct import Struct
@@ -45,15 +46,16 @@ class RingHash:
 
     def picker(self, endpoints: Sequence[EndpointStats]) -> ConsistentPicker:
         """A picker for this set."""
-        points: list[tuple[int, int]] = []
-        for index, (stats, count) in enumerate(zip(endpoints, self._counts(endpoints), strict=True)):
-            points += [(point, index) for point in _points(stats.address, count)]
-        points.sort()
-        hashes = array("Q", [point for point, _ in points])
-        owners = array("L", [index for _, index in points])
+        return self.picker_among(endpoints, endpoints)
+
+    def picker_among(self, members: Sequence[EndpointStats], endpoints: Sequence[EndpointStats]) -> ConsistentPicker:
+        """A picker for `endpoints`, on the ring of all `members`."""
+        shares = tuple(zip([stats.address for stats in members], self._counts(members), strict=True))
+        hashes, slots = build_ring(shares)
         return ConsistentPicker(
+            tuple(members),
             tuple(endpoints),
-            owners,
+            slots,
             lambda point: bisect_left(hashes, point),
             self.hash_balance_factor,
         )
@@ -72,6 +74,16 @@ class RingHash:
         points = 1 << (ceil(least * self.minimum_ring_size) - 1).bit_length()
         scale = min(points / least, self.maximum_ring_size)
         return [max(1, round(scale * weight / total)) for weight in weights]
+
+
+@lru_cache(maxsize=8)  # an endpoint that is ejected and comes back needs no other ring
+def build_ring(shares: tuple[tuple[str, int], ...]) -> tuple[Sequence[int], Sequence[int]]:
+    """The points of all addresses in order, and for each the index of its address."""
+    points: list[tuple[int, int]] = []
+    for index, (address, count) in enumerate(shares):
+        points += [(point, index) for point in _points(address, count)]
+    points.sort()
+    return array("Q", [point for point, _ in points]), array("L", [index for _, index in points])
 
 
 def _points(address: str, count: int) -> list[int]:

@@ -126,7 +126,8 @@ def _attach(error: BaseException, report: CallReport) -> None:
     """Tell on the exception what was tried. What an inner layer reported stays, unless we used up our attempts."""
     with suppress(Exception):  # there are exceptions that let nothing be written to them
         inner = getattr(error, "report", None)
-        if inner is None or (isinstance(inner, CallReport) and report.exhausted):
+        is_ours = isinstance(inner, CallReport)
+        if inner is None or (is_ours and (report.exhausted or not (inner.attempts or inner.flags))):
             error.report = report  # type: ignore[attr-defined]
             setattr(error, _ORDER, next(_order))
         if len(report.attempts) > 1 or report.flags:
@@ -145,9 +146,9 @@ def _add_note(error: BaseException, report: CallReport) -> None:
 class _Callee(Endpoint):
     """A function as an endpoint: its address is its name."""
 
-    @property
-    def address(self) -> str:
-        return self.host
+    def __post_init__(self) -> None:
+        Endpoint.__post_init__(self)
+        object.__setattr__(self, "address", self.host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from resilient.config.schema import read
 from resilient.config.values import MeshConfig
 from resilient.core import check
 
@@ -22,6 +20,8 @@ def load(path: Path) -> MeshConfig:
     parse = _PARSERS.get(path.suffix.lower())
     if parse is None:
         raise check.fault("file", str(path), "a name that ends in " + ", ".join(_PARSERS))
+    from resilient.config.schema import read  # loads all that can be configured
+
     text = path.read_bytes()
     try:
         return read(parse(text))
@@ -42,6 +42,8 @@ def _yaml(text: bytes) -> Any:
 
 
 def _toml(text: bytes) -> Any:
+    import tomllib
+
     try:
         return tomllib.loads(text.decode())
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError

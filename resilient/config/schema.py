@@ -39,7 +39,6 @@ from resilient.config import registry
 from resilient.config.reader import FAULTY, Part, Reader, choice, did_you_mean, from_python, join, nested
 from resilient.config.values import MeshConfig, check_name
 from resilient.config.waits import read_wait
-from resilient.core import check
 from resilient.discovery.resolver import Resolver
 from resilient.discovery.static import static
 from resilient.discovery.targets import parse_target
@@ -53,22 +52,6 @@ from resilient.policy.policy import Policy
 from resilient.policy.retry import Retry
 from resilient.policy.throttle import Throttle
 from resilient.service import Service
-
-
-def as_config(value: object, current: MeshConfig) -> MeshConfig:
-    """A MeshConfig from whatever stands for one.
-
-    A MeshConfig is returned as it is; a mapping of names to Services takes the place of the
-    services of `current`; other mappings are read as a configuration file is, and then
-    nothing of `current` is left. Raises ConfigError with one line for each fault.
-    """
-    if isinstance(value, MeshConfig):
-        return value
-    check.instance("config", value, Mapping, "a MeshConfig, a mapping of names to Services, or the data of a file")
-    assert isinstance(value, Mapping)
-    if all(isinstance(service, Service) for service in value.values()):
-        return MeshConfig(value, current.policy, current.strict)
-    return read(value)
 
 
 def read(data: object) -> MeshConfig:

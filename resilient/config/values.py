@@ -39,6 +39,25 @@ class MeshConfig:
         return hash((frozenset(self.services.items()), self.policy, self.strict))
 
 
+def as_config(value: object, current: MeshConfig) -> MeshConfig:
+    """A MeshConfig from whatever stands for one.
+
+    A MeshConfig is returned as it is; a mapping of names to Services takes the place of the
+    services of `current`; other mappings are read as a configuration file is, and then
+    nothing of `current` is left. Raises ConfigError with one line for each fault.
+    """
+    if isinstance(value, MeshConfig):
+        return value
+    check.instance("config", value, Mapping, "a MeshConfig, a mapping of names to Services, or the data of a file")
+    assert isinstance(value, Mapping)
+    if all(isinstance(service, Service) for service in value.values()):
+        return MeshConfig(value, current.policy, current.strict)
+    # The format knows every class that can be configured: a program without a file needs few of them.
+    from resilient.config.schema import read
+
+    return read(value)
+
+
 def check_name(name: object) -> str:
     """The name; ConfigError if no host of a URL can be equal to it."""
     if not isinstance(name, str) or not name or name != name.lower() or _NOT_IN_A_HOST.intersection(name):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import copy
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient.balance.endpoint import Endpoint, EndpointStats, Locality
 from resilient.balance.hash_key import HashOn
-from resilient.balance.layered import layered
 from resilient.balance.locality import NOWHERE
-from resilient.balance.picker import Pick, Picker
-from resilient.balance.ramp import Ramp
 from resilient.balance.subset import Subset
 from resilient.core.classify import is_draining
+from resilient.core.membership import Membership
 from resilient.core.outcome import Classifier, Kind, Outcome
 from resilient.policy.breaker import Breaker
 
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
     from resilient.core.effects import Send
     from resilient.policy.policy import Policy
 
-NEVER = float("inf")
-_MEMORY = 600.0  # seconds for which an address that has gone is remembered
 _SMOOTHING = 0.05  # of `typical`: about the last twenty calls
 _SLOW = 2.0  # times `typical`: what a cold endpoint takes at least
 
@@ -42,45 +37,20 @@ class Watched(Protocol):
         """Forget a waiter."""
 
 
-class Checked(Protocol):
-    """Who checks the health of a service's endpoints. The control thread's HealthChecker is one."""
-
-    def changed(self) -> None:
-        """The members are others now."""
-
-
-class Bound:
-    """Endpoints, picker, breaker, budget and limit of one service.
-
-    `picker` is replaced, never changed: a call loads it once per attempt. Statistics outlive
-    every change of the endpoint set and are dropped only when an address has been gone and
-    idle, so that an address that comes back soon is not a stranger.
-    """
+class Bound(Membership):
+    """Members, breaker, budget and limit of one service."""
 
     __slots__ = (
-        "_left",
-        "_stats",
-        "_version",
         "breaker",
-        "checker",
         "classifier",
-        "endpoints",
         "failure",
         "hash_on",
         "hedge",
         "limit",
-        "locality",
-        "members",
         "mirror",
         "name",
-        "next_change",
-        "outlier",
         "pacing",
-        "picker",
-        "policy",
         "retry",
-        "rng",
-        "subset",
         "throttle",
         "typical",
         "watch",
@@ -97,14 +67,9 @@ class Bound:
         locality: Locality = NOWHERE,
         subset: Subset | None = None,
     ) -> None:
+        super().__init__(policy, rng, locality, subset)
         self.name = name
-        self.policy = policy
-        self.rng = rng
         self.classifier = policy.classifier or classifier
-        self.locality = locality
-        """Where this process runs."""
-        self.subset = subset
-        """Which of the endpoints are used; None for all."""
         self.retry = policy.retry.bind() if policy.retry is not None else None
         breaker = Breaker.coerce(policy.breaker) if policy.breaker is not None else None
         self.breaker = breaker.bind(name, report) if breaker is not None else None
@@ -112,149 +77,30 @@ class Bound:
         self.limit = policy.limit.bind() if policy.limit is not None else None
         self.throttle = policy.throttle.bind() if policy.throttle is not None else None
         self.pacing = policy.pacing.bind() if policy.pacing is not None else None
-        self.outlier = policy.outlier.bind() if policy.outlier is not None else None
         self.hash_on: HashOn | None = getattr(policy.balancer, "hash_on", None)
         """What of a request decides its endpoint, for balancers that hash."""
-        self.endpoints: tuple[Endpoint, ...] = ()
-        """What discovery has found."""
-        self.members: tuple[EndpointStats, ...] = ()
-        """The statistics of those that belong to the subset, in their order, usable or not."""
-        self.picker: Picker | None = None
-        """None until the service was resolved for the first time."""
         self.failure: Exception | None = None
         """Why the latest resolution failed; None once one succeeded."""
-        self.next_change = NEVER
-        """When ejections and verdicts on health must be looked at again."""
         self.typical: float | None = None
         """Moving average of the seconds of successes: what an attempt usually takes."""
         self.watch: Watched | None = None
         """Who keeps the endpoints up to date; None if they are fixed."""
         self.mirror: object = None
         """What keeps a breaker in step with the storage that it shares with other processes."""
-        self.checker: Checked | None = None
-        """Who checks health; None if nobody does."""
-        self._stats: dict[str, EndpointStats] = {}
-        self._left: dict[str, float] = {}
-        """When the addresses went that are in `_stats` but not among the members."""
-        self._version = 0
 
     def adopt(self, previous: Bound) -> None:
         """Take over from the same service under its previous policy what is still valid."""
-        self._stats = previous._stats
-        self._left = previous._left
+        self._take_over(previous)
         self.typical = previous.typical
         self.failure = previous.failure
         for name in ("breaker", "hedge", "limit", "pacing", "retry", "throttle"):
             if getattr(self.policy, name) == getattr(previous.policy, name):
                 setattr(self, name, getattr(previous, name))
-        if self.outlier is None:
-            for stats in list(self._stats.values()):
-                if stats.ejected_until is not None or stats.ramp is not None:
-                    stats.restore()
 
     def update(self, endpoints: Iterable[Endpoint], now: float) -> None:
         """Take over a new set of endpoints; statistics of known addresses are kept."""
-        fresh = tuple(endpoints)
         self.failure = None
-        if fresh == self.endpoints and self.picker is not None:
-            return
-        chosen = fresh if self.subset is None else self.subset.select(fresh)
-        new = [endpoint for endpoint in chosen if endpoint.address not in self._stats]
-        members = tuple(self._known(endpoint, now) for endpoint in chosen)
-        if self.members and 2 * len(new) <= len(members):
-            for endpoint in new:
-                self._introduce(self._stats[endpoint.address], now)
-        self.endpoints = fresh
-        self.members = members
-        self._forget(now)
-        self.rebuild(now)
-        if self.checker is not None:
-            self.checker.changed()
-
-    def _known(self, endpoint: Endpoint, now: float) -> EndpointStats:
-        stats = self._stats.get(endpoint.address)
-        if stats is None:
-            stats = self._stats[endpoint.address] = EndpointStats(endpoint, now)
-        stats.endpoint = endpoint
-        return stats
-
-    def _introduce(self, stats: EndpointStats, now: float) -> None:
-        """Let an endpoint come slowly into a set that does without it: most of it is known.
-
-        Where the newcomers are the majority, holding them back would overload the others.
-        """
-        if self.policy.slow_start:
-            stats.ramp = Ramp(self.policy.slow_start, patience=self.policy.slow_start)
-        if self.policy.health is not None and self.checker is not None:
-            stats.unhealthy_until = now + self.policy.health.lease
-
-    def _forget(self, now: float) -> None:
-        present = {stats.address for stats in self.members}
-        for address, stats in list(self._stats.items()):
-            if address in present:
-                self._left.pop(address, None)
-            elif now - self._left.setdefault(address, now) > _MEMORY and stats.in_flight == 0:
-                del self._stats[address], self._left[address]
-
-    def rebuild(self, now: float) -> None:
-        """Make a picker of the endpoints that may be used at `now`."""
-        self._version += 1
-        version = 0
-        while version != self._version:  # another thread has changed something meanwhile
-            version = self._version
-            members = self.members
-            fit = members if self.outlier is None else self.outlier.available(members, now)
-            layers = self.policy.failover.layers(members, fit, self.locality)
-            self.picker = layered(self.policy.balancer, layers)
-        self._schedule()
-
-    def _schedule(self) -> None:
-        ends = [stats.unhealthy_until for stats in self.members if stats.unhealthy_until is not None]
-        self.next_change = min(ends, default=NEVER)
-        if self.outlier is not None:
-            self.next_change = min(self.next_change, self.outlier.next_change)
-
-    def pick(self, now: float, tried: tuple[EndpointStats, ...], key: bytes | None) -> Pick | None:
-        """An endpoint for the next attempt; None if there is none."""
-        if now >= self.next_change:
-            self._look_again(now)
-        assert self.picker is not None
-        return self.picker.pick(now, self.rng, tried, key)
-
-    def _look_again(self, now: float) -> None:
-        """End what is over: ejections, and verdicts on health that nobody has renewed."""
-        changed = self.outlier is not None and self.outlier.sweep(self.members, now, self.rng)
-        for stats in self.members:
-            if stats.unhealthy_until is not None and stats.unhealthy_until <= now:
-                stats.unhealthy_until = None
-                changed = True
-        if changed:
-            self.rebuild(now)
-        else:
-            self._schedule()
-
-    def mark_unhealthy(self, stats: EndpointStats, until: float, now: float) -> None:
-        """Keep an endpoint out for its health, until then or for longer if this is said again."""
-        known, stats.unhealthy_until = stats.unhealthy_until, until
-        if known is None:
-            self.rebuild(now)
-        else:
-            self._schedule()
-
-    def mark_healthy(self, stats: EndpointStats, now: float) -> None:
-        """Let an endpoint in that was kept out for its health."""
-        if stats.unhealthy_until is not None:
-            stats.unhealthy_until = None
-            self.rebuild(now)
-
-    def restore(self, stats: EndpointStats, now: float) -> None:
-        """End an ejection before its time: a check has found the endpoint well."""
-        if self.outlier is not None and self.outlier.restore(stats):
-            self.rebuild(now)
-
-    def has_other(self, stats: EndpointStats) -> bool:
-        """True if an endpoint other than this one is in use."""
-        return any(other is not stats and other.is_usable for other in self.members)
+        super().update(endpoints, now)
 
     def feedback(self, send: Send, outcome: Outcome, now: float, route: Callable[[], str] | None = None) -> None:
         """Hand the result of an attempt to everything that learns from results; once for each.
@@ -307,14 +153,8 @@ class Bound:
         return self.typical is None or seconds >= 4 * self.typical
 
     def after_fork(self, now: float) -> None:
-        """In a forked child: what was in flight is the parent's, and so are held locks.
-
-        Statistics become copies: a pick of the parent's that ends here too counts on the old.
-        """
-        self._stats = {address: copy(stats) for address, stats in self._stats.items()}
-        for stats in self._stats.values():
-            stats.in_flight = 0
-        self.members = tuple(self._stats[stats.address] for stats in self.members)
+        """In a forked child: what was in flight is the parent's, and so are held locks."""
+        self._begin_anew()
         self.watch = self.mirror = self.checker = None
         if self.policy.limit is not None:
             self.limit = self.policy.limit.bind()
@@ -324,9 +164,3 @@ class Bound:
             self.outlier.after_fork()
         if self.picker is not None:
             self.rebuild(now)
-
-    @property
-    def in_flight(self) -> int:
-        """Attempts in flight, over all endpoints ever known."""
-        # A copy in one step: the control thread may add to it meanwhile.
-        return sum(stats.in_flight for stats in list(self._stats.values()))

@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep
-from resilient.core.hedging import race
+from resilient.core.admission import enter, pause
+from resilient.core.effects import Discard, Effect, Reply, Send, Sleep
+from resilient.core.hedging import hedge_after, race
+from resilient.core.held import Held
+from resilient.core.learning import learn
 from resilient.core.outcome import Kind, Outcome, Safety
-from resilient.core.report import AttemptReport, CallReport
+from resilient.core.report import CallReport
 
 if TYPE_CHECKING:
     from resilient.balance.endpoint import EndpointStats
-    from resilient.balance.picker import Pick
     from resilient.core.bound import Bound
     from resilient.core.lag import Lag
     from resilient.policy.limit import LimitState
-    from resilient.policy.pacing import PacingState
 
 Journey = Generator[Effect, Reply, Outcome]
 
@@ -37,11 +38,11 @@ def journey(call: Call, now: float) -> Journey:
         if call.bound.throttle is not None and not call.bound.throttle.admit(now, call.bound.rng):
             return call.refuse("throttled")
         if call.bound.pacing is not None and call.bound.pacing.is_limited(now):
-            pause = call.pause(call.bound.pacing, now)
-            if pause > 0:
-                _, _, now = yield Sleep(pause)
+            seconds = pause(call, call.bound.pacing, now)
+            if seconds > 0:
+                _, _, now = yield Sleep(seconds)
         if call.bound.limit is not None or call.bound.picker is None:
-            refusal, now = yield from _enter(call, now)
+            refusal, now = yield from enter(call, now)
             if refusal is not None:
                 return refusal
         attempts = call.begin(now)
@@ -51,10 +52,10 @@ def journey(call: Call, now: float) -> Journey:
                 return send if latest is None else call.end(*latest)
             if latest is not None and latest[1].response is not None and call.is_open is not None:
                 _, _, send.started = yield Discard(latest[1].response)
-            patience = call.hedge_after(now)
+            patience = hedge_after(call, now)
             if patience is None:
                 response, error, now = yield send
-                outcome = call.learn(send, response, error, now)
+                outcome = learn(call, send, response, error, now)
             else:
                 send, outcome, now = yield from race(call, send, patience)
             if outcome.kind is Kind.SUCCESS and not call.watches_successes:
@@ -72,29 +73,6 @@ def journey(call: Call, now: float) -> Journey:
                     return call.end(*latest)
     finally:
         call.abandon(now)
-
-
-def _enter(call: Call, now: float) -> Generator[Effect, Reply, tuple[Outcome | None, float]]:
-    """Get a place under the limit, then endpoints: the steps that may have to wait.
-
-    The limit comes first because it counts calls, waiting for a resolution included.
-    """
-    bound = call.bound
-    if bound.limit is not None and not call.acquire(bound.limit):
-        call.report.flags.append("queued")
-        patience = bound.limit.patience(call.at_most(None, now))
-        admitted = False
-        if patience > 0:
-            admitted, _, now = yield Admit(bound.limit, patience)
-        if not admitted:
-            return call.refuse("deadline" if call.is_late(now) else "overflow"), now
-        call.limit = bound.limit
-    if bound.picker is None:
-        call.report.flags.append("resolved")
-        _, error, now = yield Resolve(bound, call.at_most(None, now))
-        if bound.picker is None:
-            return call.refuse("deadline" if call.is_late(now) else "resolve", error, Kind.FAILURE), now
-    return None, now
 
 
 class Call:
@@ -182,21 +160,6 @@ class Call:
         left = max(0.0, self.deadline - now)
         return left if seconds is None else min(seconds, left)
 
-    def pause(self, pacing: PacingState, now: float) -> float:
-        """Seconds to wait for a turn under the peer's rate limit."""
-        left = None if self.deadline is None else self.deadline - now
-        seconds = pacing.delay(self.bound.in_flight, left, now, self.bound.rng)
-        if seconds > 0:
-            self.report.flags.append("paced")
-        return seconds
-
-    def acquire(self, limit: LimitState) -> bool:
-        """Take a place under the limit if one is free."""
-        if limit.acquire():
-            self.limit = limit
-            return True
-        return False
-
     def begin(self, now: float) -> int:
         """Pay into the retry budget; returns how many attempts this call may make."""
         retry = self.bound.retry
@@ -236,41 +199,6 @@ class Call:
         send = Send(pick, permit, now, self.number, self.at_most(timeout, now), resend=resend, hedge=hedge)
         self.live = (*self.live, send)
         return send
-
-    def learn(self, send: Send, response: Any, error: Exception | None, now: float) -> Outcome:
-        """Classify a result and hand it to everything that learns from results."""
-        self.latest = response
-        outcome = self.bound.classifier.classify(response, error)
-        outcome.seconds = now - send.started
-        if self.out_of_time(outcome, now) and not self.bound.had_its_time(outcome.seconds):
-            # Cut off by what little the caller had left: says nothing about the endpoint.
-            outcome.kind = Kind.IGNORED
-        address = send.pick.stats.address
-        self.report.attempts.append(
-            AttemptReport(
-                address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge
-            )
-        )
-        evidence, lag = outcome, self.lag
-        if lag is not None and (lag.late or now > lag.due or outcome.kind is Kind.FAILURE):
-            evidence = self.without_lag(lag, send, outcome, now)
-        self.bound.feedback(send, evidence, now, self.route)
-        return outcome
-
-    def without_lag(self, lag: Lag, send: Send, outcome: Outcome, now: float) -> Outcome:
-        """What the result tells about the peer, if our event loop is late itself.
-
-        The time by which it is late comes off the attempt's, down to what is usual. A timeout
-        tells nothing then: the answer may have lain there unread.
-        """
-        late = lag.seconds(now)
-        if late:
-            usual = self.bound.typical or 0.0
-            outcome.seconds = max(outcome.seconds - late, min(outcome.seconds, usual))
-        if outcome.kind is Kind.FAILURE and outcome.is_timeout and lag.was_high(send.started, now):
-            self.report.flags.append("lag")
-            return Outcome(Kind.IGNORED, "local")
-        return outcome
 
     def out_of_time(self, outcome: Outcome, now: float) -> bool:
         """True if the deadline, not the peer, ended the attempt, whatever it was waiting for."""
@@ -336,48 +264,3 @@ class Call:
         outcome.seconds = max(0.0, now - send.started)
         self.bound.feedback(send, outcome, now)
         self.let_go(send)
-
-    def hedge_after(self, now: float) -> float | None:
-        """Seconds after which the attempt that begins now may get a rival; None if never."""
-        hedge = self.bound.hedge
-        if hedge is None or self.number > 1:
-            return None
-        patience = hedge.begin(now)
-        if self.lag is not None and self.lag.is_high(now):
-            return None  # it would be our own slowness that is hedged
-        safe = self.idempotent or (self.bound.retry is not None and self.bound.retry.retry.idempotent)
-        if patience is None or not safe or not self.shareable:
-            return None
-        return patience
-
-    def afford_hedge(self, now: float) -> bool:
-        """Pay for a hedge: from the share of hedges, and from the retry budget."""
-        assert self.bound.hedge is not None
-        if (self.lag is not None and self.lag.is_high(now)) or not self.bound.hedge.withdraw(now):
-            return False
-        budget = self.bound.retry.budget if self.bound.retry is not None else None
-        return budget is None or budget.withdraw(now)
-
-
-class Held:
-    """What a response with an open body still occupies; `release` gives it back, once."""
-
-    __slots__ = ("_limit", "_pick", "bound")
-
-    def __init__(self, bound: Bound, pick: Pick, limit: LimitState | None) -> None:
-        self.bound = bound
-        self._pick: Pick | None = pick
-        self._limit = limit
-
-    def broke(self, error: Exception, now: float) -> None:
-        """The body ended in an error: counted against the endpoint, beside its good headers."""
-        if self._pick is not None:
-            self.bound.late_failure(self._pick.stats, self.bound.classifier.classify(None, error), now)
-
-    def release(self) -> None:
-        """The body was read, closed or lost."""
-        pick, self._pick = self._pick, None
-        if pick is not None:
-            pick.release()
-            if self._limit is not None:
-                self._limit.release()

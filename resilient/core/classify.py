@@ -28,6 +28,9 @@ _ERRORS: dict[str, tuple[Kind, str, Safety]] = {
     "Exception": (Kind.IGNORED, "local", Safety.UNKNOWN),
 }
 
+FROM_BODY = "from_request_body"
+"""The attribute of an exception that is True if the caller's own request body raised it."""
+
 _GATEWAY = frozenset({502, 503, 504})
 _ASKS_FOR_PAUSE = frozenset({429, 503})
 
@@ -63,6 +66,8 @@ class HttpClassifier:
 
 
 def _classify_error(error: Exception) -> Outcome:
+    if getattr(error, FROM_BODY, False):
+        return Outcome(Kind.IGNORED, "local", error=error, safety=Safety.UNKNOWN, origin=Origin.LOCAL)
     kind, reason, safety = next(_ERRORS[name] for name in _names(type(error)) if name in _ERRORS)
     # The wire knows more than the class: whether a byte had left, whether the peer refused.
     if getattr(error, "refused", False):

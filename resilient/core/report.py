@@ -48,6 +48,7 @@ class CallReport:
         "throttled": "refused because the service turns too many away for overload",
         "overflow": "refused by the concurrency limit",
         "no-endpoint": "the service had no endpoint",
+        "unknown-service": "refused by a strict mesh, which does not know the service",
         "resolve": "the service could not be resolved",
         "lag": "timed out while our own event loop was late; not held against the endpoint",
         "deadline": "cut off at the deadline",

@@ -36,7 +36,9 @@ def static(entries: Iterable[Entry]) -> StaticResolver:
 
     An entry is "10.0.0.1:80", "[::1]:80", "orders-1:8080" or "/run/orders.sock", an
     Endpoint, a pair of one of these and a weight, or a mapping with the fields of Endpoint.
-    Raises ConfigError for an entry that is none of these, and for no entries at all.
+    A name stays one endpoint: the operating system looks it up for each connection, which no
+    deadline bounds in threads. `dns` makes an endpoint of each address, ahead of calls. Raises
+    ConfigError for an entry that is none of these, and for no entries at all.
     """
     if isinstance(entries, str):
         entries = (entries,)

@@ -10,9 +10,7 @@ from urllib.parse import unquote
 from resilient.balance.endpoint import parse_endpoint
 from resilient.core import check
 from resilient.discovery.dns import DnsResolver
-from resilient.discovery.file import FileResolver
 from resilient.discovery.resolver import Resolver
-from resilient.discovery.srv import SrvResolver
 from resilient.discovery.static import StaticResolver, static
 
 ENTRY_POINTS = "resilient.resolvers"
@@ -78,11 +76,15 @@ def _dns(target: Target) -> DnsResolver:
     return DnsResolver(address.host, address.port, nameservers=_nameservers(target))
 
 
-def _srv(target: Target) -> SrvResolver:
+def _srv(target: Target) -> Resolver:
+    from resilient.discovery.srv import SrvResolver
+
     return SrvResolver(target.path, nameservers=_nameservers(target))
 
 
-def _file(target: Target) -> FileResolver:
+def _file(target: Target) -> Resolver:
+    from resilient.discovery.file import FileResolver
+
     _refuse_authority(target)
     path = unquote(target.path.removeprefix("/"))
     return FileResolver(f"/{path}" if path else "")

@@ -90,3 +90,7 @@ class HedgeState:
     def withdraw(self, now: float) -> bool:
         """Take what one hedge costs from the hedges' own budget."""
         return self._budget.withdraw(now)
+
+    def give_back(self, now: float) -> None:
+        """Take a withdrawal back: the hedge was not made."""
+        self._budget.give_back(now)

@@ -59,7 +59,11 @@ class Waiter(Protocol):
 
 
 class LimitState:
-    """The calls in flight and those that wait. A place is given back by `release`."""
+    """The calls in flight and those that wait. A place is given back by `release`.
+
+    A response that is collected releases its place at any moment, in a thread that may be
+    just inside one of these methods: the lock does not keep that out.
+    """
 
     __slots__ = ("_lock", "_queue", "in_flight", "max_in_flight", "max_queue", "queue_timeout")
 
@@ -93,7 +97,9 @@ class LimitState:
             if len(self._queue) >= self.max_queue:
                 return False
             self._queue.append(waiter)
-            return None
+        if self.in_flight < self.max_in_flight:  # given back when it was not yet in the queue
+            self._fill()
+        return None
 
     def abandon(self, waiter: Waiter) -> bool:
         """Stop waiting. False if the place had already been given: it is the waiter's then."""
@@ -117,14 +123,18 @@ class LimitState:
             with self._lock:
                 if not self._queue or self.in_flight >= self.max_in_flight:
                     return
-                waiter = self._next()
                 self.in_flight += 1
+                try:
+                    waiter = self._next()
+                except IndexError:  # a place that was given back just now went to the last of them
+                    self.in_flight -= 1
+                    return
             if not waiter.wake():
                 with self._lock:
                     self.in_flight -= 1
 
     def _next(self) -> Waiter:
-        """Take out of the queue who is next: who came first. Called with the lock held."""
+        """Take out of the queue who is next: who came first. IndexError: nobody; the lock is held."""
         return self._queue.popleft()
 
     def patience(self, left: float | None) -> float:

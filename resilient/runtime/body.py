@@ -7,63 +7,79 @@ second time, and any other one-shot iterator is silently empty then.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 from resilient.binding import Binding
+from resilient.core.classify import FROM_BODY
+
+
+class _Marked:
+    """Marks what the user's own code raises, which may look like an error of the connection.
+
+    A body may come from another peer, and end in the ReadError of that one.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception):
+            with suppress(Exception):  # there are exceptions that let nothing be written to them
+                setattr(error, FROM_BODY, True)
+
+
+_marked = _Marked()
 
 
 class ReplayableBody:
     """A request body that a factory makes anew for each attempt.
 
     `client.post(url, content=ReplayableBody(lambda: open_rows()))`: the factory returns an
-    iterable of bytes (an async iterable, for async clients) and is called once per attempt,
-    so that a body of any size can be retried.
+    iterable of bytes and is called once per attempt, so that a body of any size can be
+    retried. For async clients there is AsyncReplayableBody: httpx tells the two by their class.
     """
 
-    def __init__(self, factory: Callable[[], Iterable[bytes] | AsyncIterable[bytes]]) -> None:
+    def __init__(self, factory: Callable[[], Iterable[bytes]]) -> None:
         self._factory = factory
 
     def __iter__(self) -> Iterator[bytes]:
-        body = self._factory()
-        if not isinstance(body, Iterable):
-            raise TypeError(f"ReplayableBody: the factory returned {body!r}; a sync client needs an iterable of bytes")
-        return iter(body)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        body = self._factory()
-        if isinstance(body, AsyncIterable):
-            return aiter(body)
-        return _as_async(body)
+        with _marked:
+            yield from self._factory()
 
 
-async def _as_async(body: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for chunk in body:
-        yield chunk
+class AsyncReplayableBody:
+    """As ReplayableBody, for async clients: the factory returns an async iterable, or an iterable."""
+
+    def __init__(self, factory: Callable[[], AsyncIterable[bytes] | Iterable[bytes]]) -> None:
+        self._factory = factory
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _marked:
+            body = self._factory()
+            if isinstance(body, AsyncIterable):
+                async for chunk in body:
+                    yield chunk
+            else:
+                for chunk in body:
+                    yield chunk
+
+
+_MADE_ANEW = (ReplayableBody, AsyncReplayableBody, list, tuple)
 
 
 def always_replayable(stream: Any, binding: Binding) -> bool:
-    """True if the stream gives the whole body each time it is iterated, by itself."""
+    """True if the stream gives the whole body each time it is iterated, by itself.
+
+    Not if a file is in it: that has one position for all who read, and may fail to be read.
+    """
     if isinstance(stream, binding.ByteStream):
         return True
-    inner = getattr(stream, "_stream", None)
-    if isinstance(inner, (ReplayableBody, list, tuple)):
+    if isinstance(getattr(stream, "_stream", None), _MADE_ANEW):
         return True
-    # httpx rewinds the files of a multipart body by itself, where they can be rewound.
-    fields = getattr(stream, "fields", None)
-    return fields is not None and all(_rewinds(field) for field in fields)
-
-
-def shareable(stream: Any, binding: Binding) -> bool:
-    """True if two attempts may read the stream at the same time: a file has one position for both."""
-    fields = getattr(stream, "fields", None)
-    if fields is None:
-        return always_replayable(stream, binding)
-    return not any(_is_file(field) for field in fields)
-
-
-def _rewinds(field: Any) -> bool:
-    return not _is_file(field) or _is_seekable(field.file)
+    fields = getattr(stream, "fields", None)  # of a form
+    return fields is not None and not any(_is_file(field) for field in fields)
 
 
 def _is_file(field: Any) -> bool:
@@ -78,11 +94,11 @@ def _is_seekable(file: Any) -> bool:
 
 
 class RepeatedBody:
-    """A one-shot body, made repeatable: a file by rewinding it, another by keeping its start.
+    """A one-shot body, made repeatable: files by rewinding them, another by keeping its start.
 
     Up to `limit` bytes are kept; a longer body can be sent again only until it outgrew that.
     Nor can one whose source broke: asked again, a generator would be at its end, and what was
-    kept would be sent as if it were the whole.
+    kept would be sent as if it were the whole. What the source raises is marked as its own.
     The stream given to the request is this object, in a class that the HTTP library accepts.
     """
 
@@ -94,60 +110,56 @@ class RepeatedBody:
         self._size = 0
         self._asking = False
         """True from asking the source for a chunk until it has answered: for good, if it broke."""
-        self._file = _file_of(stream)
-        self._file_start = self._file.tell() if self._file is not None else 0
+        self._rewind = _rewinder(stream)
 
     def replayable(self) -> bool:
         """True if the next iteration would give the whole body."""
-        if self._file is not None or self._source is None:
-            return True
-        return self._size <= self._limit and not self._asking
+        is_whole = self._rewind is not None or self._source is None or self._size <= self._limit
+        return is_whole and not self._asking
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _marked:
+            yield from self._start()
+            if self._source is None:
+                self._source = iter(self._stream)
+            self._asking = True
+            for chunk in self._source:
+                self._keep(chunk)
+                yield chunk
+                self._asking = True
+            self._asking = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _marked:
+            for chunk in self._start():
+                yield chunk
+            if self._source is None:
+                self._source = aiter(self._stream)
+            self._asking = True
+            async for chunk in self._source:
+                self._keep(chunk)
+                yield chunk
+                self._asking = True
+            self._asking = False
+
+    def _start(self) -> tuple[bytes, ...]:
+        """Go back to the start; returns what was kept of it."""
+        if not self.replayable():
+            raise RuntimeError("the request body has been consumed and cannot be sent again")
+        if self._rewind is not None:
+            self._rewind()
+            self._source = None
+        return tuple(self._kept)
 
     def _keep(self, chunk: bytes) -> None:
         self._asking = False
+        if self._rewind is not None:
+            return
         self._size += len(chunk)
         if self._size <= self._limit:
             self._kept.append(chunk)
         else:
             self._kept.clear()
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._file is not None:
-            self._file.seek(self._file_start)
-            yield from self._stream
-            return
-        self._require()
-        yield from tuple(self._kept)
-        if self._source is None:
-            self._source = iter(self._stream)
-        self._asking = True
-        for chunk in self._source:
-            self._keep(chunk)
-            yield chunk
-            self._asking = True
-        self._asking = False
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._file is not None:
-            self._file.seek(self._file_start)
-            async for chunk in self._stream:
-                yield chunk
-            return
-        self._require()
-        for chunk in tuple(self._kept):
-            yield chunk
-        if self._source is None:
-            self._source = aiter(self._stream)
-        self._asking = True
-        async for chunk in self._source:
-            self._keep(chunk)
-            yield chunk
-            self._asking = True
-        self._asking = False
-
-    def _require(self) -> None:
-        if not self.replayable():
-            raise RuntimeError("the request body has been consumed and cannot be sent again")
 
     def close(self) -> None:
         """Streams of httpx have it; the caller closes what the caller opened."""
@@ -156,9 +168,20 @@ class RepeatedBody:
         """As `close`."""
 
 
-def _file_of(stream: Any) -> Any:
-    inner = getattr(stream, "_stream", None)
-    return inner if hasattr(inner, "read") and _is_seekable(inner) else None
+def _rewinder(stream: Any) -> Callable[[], object] | None:
+    """What makes the stream begin anew; None if nothing can."""
+    file: Any = getattr(stream, "_stream", None)
+    if hasattr(file, "read") and not isinstance(file, AsyncIterable) and _is_seekable(file):
+        return partial(file.seek, file.tell())
+    fields = getattr(stream, "fields", ())
+    # httpx rewinds the files of a form by itself, where they can be rewound.
+    if fields and all(not _is_file(field) or _is_seekable(field.file) for field in fields):
+        return _nothing
+    return None
+
+
+def _nothing() -> None:
+    """The stream begins anew by itself."""
 
 
 @cache

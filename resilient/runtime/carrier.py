@@ -15,6 +15,7 @@ from resilient.core.effects import Send
 from resilient.runtime.cap import Cap
 from resilient.runtime.carried import AsyncCarried, Carried
 from resilient.runtime.doubles import Doubles
+from resilient.runtime.preload import load_engine, load_event_loop
 from resilient.runtime.wire import AsyncWire, Wire, WireSettings
 
 SWEEP_INTERVAL = 5.0
@@ -277,16 +278,21 @@ def carrier(
     """What carries the attempts of a sync transport."""
     if transport is not None:
         return Carried(transport, binding, through_proxy=through_proxy)
-    return Wires(settings or WireSettings(), binding, total)
+    settings = settings or WireSettings()
+    load_engine(settings)
+    return Wires(settings, binding, total)
 
 
 def async_carrier(
     transport: Any, settings: WireSettings | None, binding: Binding, through_proxy: bool, total: int | None
 ) -> AsyncCarrier:
     """What carries the attempts of an async transport."""
+    load_event_loop()
     if transport is not None:
         return AsyncCarried(transport, binding, through_proxy=through_proxy)
-    return AsyncWires(settings or WireSettings(), binding, total)
+    settings = settings or WireSettings()
+    load_engine(settings)
+    return AsyncWires(settings, binding, total)
 
 
 _carriers: weakref.WeakSet[Wires | AsyncWires] = weakref.WeakSet()

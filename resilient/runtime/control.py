@@ -11,14 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from random import Random
 from typing import Protocol
 
 from resilient.core.bound import Bound
-from resilient.discovery.resolver import FixedResolver, ResolutionFailed, Resolver
+from resilient.discovery.resolver import ResolutionFailed, Resolver
+from resilient.runtime.daemons import DaemonThreads
 from resilient.runtime.health import HealthChecker
 
 log = logging.getLogger("resilient.discovery")
@@ -26,6 +26,9 @@ log = logging.getLogger("resilient.discovery")
 BACKOFF_FIRST = 1.0
 BACKOFF_MAX = 30.0
 """Pause before a failed source is asked again: doubling from 1 s to 30 s, with jitter."""
+
+_REPEATED_AT_ONCE = 8
+"""Threads for functions that block: a storage that hangs must not have one for each breaker."""
 
 
 class Wakeable(Protocol):
@@ -55,6 +58,11 @@ class Watch:
                 self._waiters.add(waiter)
                 return
         waiter.wake()
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while somebody waits for the first resolution."""
+        return bool(self._waiters)
 
     def unsubscribe(self, waiter: Wakeable) -> None:
         """Forget a waiter."""
@@ -91,16 +99,17 @@ class Watch:
         while True:
             try:
                 async for endpoints in self.resolver.watch():
+                    self.bound.update(endpoints, self._clock())
                     if failures:
                         log.info("%s: resolved again", self.bound.name)
                     failures = 0
-                    self.bound.update(endpoints, self._clock())
                     self.answer()
                 return
             except ResolutionFailed as failure:
                 pause = self._failed(failure, failures, rng)
             except Exception as error:
-                log.exception("%s: %r broke", self.bound.name, self.resolver)
+                if failures == 0:
+                    log.exception("%s: %r broke", self.bound.name, self.resolver)
                 pause = self._failed(error, failures, rng)
             failures += 1
             await asyncio.sleep(pause)
@@ -108,10 +117,9 @@ class Watch:
     def _failed(self, error: Exception, failures: int, rng: Random) -> float:
         self.bound.failure = error
         if failures == 0:
-            kept = len(self.bound.endpoints)
-            log.warning(
-                "%s: %s; %s", self.bound.name, error, f"keeping {kept} known endpoints" if kept else "no endpoints"
-            )
+            count = len(self.bound.endpoints)
+            kept = f"keeping {count} known endpoints" if count else "no endpoints"
+            log.warning("%s: %s; %s", self.bound.name, str(error) or repr(error), kept)
         self.answer()
         asked: float | None = getattr(error, "retry_after", None)
         if asked is not None:
@@ -121,28 +129,33 @@ class Watch:
 
 
 class Repeated:
-    """A blocking function that is called again and again."""
+    """A blocking function that is called again and again; `turns` bounds how many are at a time."""
 
     def __init__(self, work: Callable[[], None], interval: float) -> None:
         self._work = work
         self._interval = interval
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self, turns: asyncio.Semaphore) -> None:
         """Begin, in the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = asyncio.get_running_loop().create_task(self._run(turns))
 
     def cancel(self) -> None:
         """End, in the running loop."""
         if self._task is not None:
             self._task.cancel()
 
-    async def _run(self) -> None:
+    async def _run(self, turns: asyncio.Semaphore) -> None:
+        failing = False
         while True:
             try:
-                await asyncio.to_thread(self._work)
-            except RuntimeError:  # the interpreter is ending, and starts no threads any more
-                return
+                async with turns:
+                    await asyncio.to_thread(self._work)
+                failing = False
+            except Exception:
+                if not failing:
+                    log.exception("%r failed; it is called again every %g s", self._work, self._interval)
+                failing = True
             await asyncio.sleep(self._interval)
 
 
@@ -156,41 +169,36 @@ class Control:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._turns: asyncio.Semaphore
 
     @property
     def running(self) -> bool:
         """True while there is a thread."""
         return self._thread is not None and self._thread.is_alive()
 
-    def watch(self, bound: Bound, resolver: Resolver) -> Watch | None:
-        """Keep `bound` up to date from `resolver`; None if it is so already, for good."""
-        if isinstance(resolver, FixedResolver):
-            bound.update(resolver.endpoints(), self._clock())
-            return None
+    def watch(self, bound: Bound, resolver: Resolver) -> Watch:
+        """Keep `bound` up to date from `resolver`."""
         watch = Watch(bound, resolver, self._clock)
         self.spawn(lambda: watch.start(self._rng))
         return watch
 
-    def unwatch(self, watch: Watch) -> None:
-        """Stop following a source."""
-        if self.running:
-            self.spawn(watch.cancel)
-
     def repeat(self, work: Callable[[], None], interval: float) -> Repeated:
         """Call a function that may block every `interval` seconds, in a worker thread."""
         repeated = Repeated(work, interval)
-        self.spawn(repeated.start)
+        self.spawn(lambda: repeated.start(self._turns))
         return repeated
 
-    def check(self, bound: Bound) -> HealthChecker:
-        """Check the health of a service's endpoints, as its policy says."""
+    def checker(self, bound: Bound) -> HealthChecker:
+        """What checks the health of a service's endpoints as its policy says; not yet begun."""
         assert bound.policy.health is not None
-        checker = HealthChecker(bound, bound.policy.health, self._clock, self._rng)
-        self.spawn(checker.start)
-        return checker
+        return HealthChecker(bound, bound.policy.health, self._clock, self._rng)
 
-    def stop(self, job: Repeated | HealthChecker) -> None:
-        """End a repetition, or the checks of a service."""
+    def check(self, checker: HealthChecker) -> None:
+        """Begin to check."""
+        self.spawn(checker.start)
+
+    def stop(self, job: Watch | Repeated | HealthChecker) -> None:
+        """End what was begun here."""
         if self.running:
             self.spawn(job.cancel)
 
@@ -205,9 +213,15 @@ class Control:
             self._loop.call_soon_threadsafe(function)
 
     def _begin(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_run, args=(self._loop,), name="resilient-control", daemon=True)
-        self._thread.start()
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=_run, args=(loop,), name="resilient-control", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started now
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
+        self._turns = asyncio.Semaphore(_REPEATED_AT_ONCE)
 
     def close(self, timeout: float = 5.0) -> None:
         """End all watching and the thread; waits for it, at most `timeout` seconds."""
@@ -242,8 +256,7 @@ def process_control() -> Control:
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    workers = ThreadPoolExecutor(thread_name_prefix="resilient-control")
-    loop.set_default_executor(workers)
+    loop.set_default_executor(DaemonThreads())
     try:
         loop.run_forever()
         tasks = asyncio.all_tasks(loop)
@@ -252,6 +265,5 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
-        workers.shutdown(wait=False, cancel_futures=True)  # what blocks ends by its own timeout
         asyncio.set_event_loop(None)
         loop.close()

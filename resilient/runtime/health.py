@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
 
-import httpx
-
-from resilient.balance.endpoint import Endpoint, EndpointStats
-from resilient.binding import HTTPX
-from resilient.core import check
+from resilient.balance.endpoint import EndpointStats
 from resilient.core.bound import Bound
-from resilient.core.classify import is_draining
-from resilient.identity.tls import TLS
 from resilient.policy.health import HealthCheck, HealthState
-from resilient.runtime.wire import AsyncWire, WireSettings
+from resilient.runtime.asking import Ask, Verdict, asker
 
 log = logging.getLogger("resilient.health")
 
 _AT_ONCE = 32  # checks of one service
-_USER_AGENT = "resilient/health-check"
-_SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
-
-
-class Verdict(NamedTuple):
-    """The result of one check. `at_once`: a failure that needs no confirmation."""
-
-    ok: bool
-    reason: str = ""
-    at_once: bool = False
-
-
-Ask = Callable[[Endpoint], Awaitable[Verdict]]
 
 
 class HealthChecker:
-    """Checks the endpoints of one service, each in a task of its own.
+    """Checks the endpoints of one service, each when it is due.
 
     All methods but `changed` are called in the control loop. Raises ConfigError if the protocol
     needs a package that is not installed.
@@ -51,13 +27,14 @@ class HealthChecker:
     def __init__(
         self, bound: Bound, setting: HealthCheck, clock: Callable[[], float], rng: Random, ask: Ask | None = None
     ) -> None:
-        self._bound = bound
-        self._setting = setting
-        self._clock = clock
-        self._rng = rng
+        self.bound = bound
+        self.setting = setting
+        self.clock = clock
+        self.rng = rng
+        self.places = asyncio.Semaphore(_AT_ONCE)
         self._ask = ask or asker(setting, bound.name)
-        self._tasks: dict[EndpointStats, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._turns: dict[EndpointStats, _Turn] = {}
+        self._was_called = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -67,192 +44,110 @@ class HealthChecker:
 
     def changed(self) -> None:
         """The members are others now; may be called from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._follow_members)
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._follow_members)
 
     def cancel(self) -> None:
         """End, in the running loop."""
         self._loop = None
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
+        for turn in self._turns.values():
+            turn.cancel()
+        self._turns.clear()
 
     def _follow_members(self) -> None:
         if self._loop is None:
             return
-        members = set(self._bound.members)
-        for stats in self._tasks.keys() - members:
-            self._tasks.pop(stats).cancel()
-        for stats in members - self._tasks.keys():
-            self._tasks[stats] = self._loop.create_task(self._follow(stats))
+        members = set(self.bound.members)
+        for stats in self._turns.keys() - members:
+            self._turns.pop(stats).cancel()
+        for stats in members - self._turns.keys():
+            self._turns[stats] = _Turn(self, stats, self._loop)
 
-    async def _follow(self, stats: EndpointStats) -> None:
-        """Check one endpoint when it is due, for as long as it is a member."""
-        state = HealthState(self._setting, new=stats.unhealthy_until is not None)
-        due = state.first_at(self._clock(), self._rng)
-        while True:
-            seen = stats.requests
-            await asyncio.sleep(max(0.0, due - self._clock()))
-            if stats.unhealthy_until is not None:
-                state.fail()
-            if self._concerns(stats, seen):
-                async with self._places:
-                    verdict = await self._check(stats.endpoint)
-                self._learn(stats, state, verdict)
-            traffic = any(member.requests for member in self._bound.members)
-            due = state.next_at(self._clock(), self._rng, traffic=traffic)
+    def was_called(self) -> bool:
+        """True if the service was ever called."""
+        self._was_called = self._was_called or any(stats.requests for stats in self.bound.members)
+        return self._was_called
 
-    def _concerns(self, stats: EndpointStats, seen: int) -> bool:
-        """True if the endpoint is to be asked; `seen`: its requests when it was looked at before."""
-        if stats.unhealthy_until is not None or self._setting.only == "all":
-            return True
-        return self._setting.only == "idle" and (stats.ejected_until is not None or stats.requests == seen)
-
-    async def _check(self, endpoint: Endpoint) -> Verdict:
+    async def check(self, stats: EndpointStats) -> Verdict:
+        """Ask an endpoint, when it is its turn; whatever goes wrong is a bad answer."""
         try:
-            async with asyncio.timeout(self._setting.timeout):
-                return await self._ask(endpoint)
+            async with self.places, asyncio.timeout(self.setting.timeout):
+                return await self._ask(stats.endpoint)
         except TimeoutError:
-            return Verdict(ok=False, reason=f"no answer in {self._setting.timeout:g} s")
+            return Verdict(ok=False, reason=f"no answer in {self.setting.timeout:g} s")
         except Exception as error:
             return Verdict(ok=False, reason=str(error) or type(error).__name__)
 
-    def _learn(self, stats: EndpointStats, state: HealthState, verdict: Verdict) -> None:
-        now = self._clock()
-        changed = state.observe(ok=verdict.ok, at_once=verdict.at_once)
-        if not state.healthy:
-            self._bound.mark_unhealthy(stats, now + self._setting.lease, now)
+
+class _Turn:
+    """The checks of one endpoint, for as long as it is a member.
+
+    A timer until the next one is due, and a task only while it is asked: there may be
+    thousands of endpoints.
+    """
+
+    __slots__ = ("_checker", "_failing", "_loop", "_next", "_seen", "_state", "_stats")
+
+    def __init__(self, checker: HealthChecker, stats: EndpointStats, loop: asyncio.AbstractEventLoop) -> None:
+        self._checker = checker
+        self._stats = stats
+        self._loop = loop
+        self._state = HealthState(checker.setting, new=stats.unhealthy_until is not None)
+        self._failing = False
+        self._wait(self._state.first_at(checker.clock(), checker.rng))
+
+    def cancel(self) -> None:
+        """End."""
+        self._next.cancel()
+
+    def _wait(self, due: float) -> None:
+        self._seen = self._stats.requests
+        delay = max(0.0, due - self._checker.clock())
+        self._next: asyncio.TimerHandle | asyncio.Task[None] = self._loop.call_later(delay, self._begin)
+
+    def _begin(self) -> None:
+        if self._stats.unhealthy_until is not None:
+            self._state.fail()
+        if self._is_concerned():
+            self._next = self._loop.create_task(self._check())
         else:
-            self._bound.mark_healthy(stats, now)
-        if stats.ejected_until is not None and state.recovers(ok=verdict.ok):
-            log.info("%s: %s is well: its ejection ends", self._bound.name, stats.address)
-            self._bound.restore(stats, now)
-        if changed and state.healthy:
-            log.info("%s: %s is healthy", self._bound.name, stats.address)
-        elif changed:
-            log.warning("%s: %s is unhealthy: %s", self._bound.name, stats.address, verdict.reason)
+            self._go_on()
 
+    def _is_concerned(self) -> bool:
+        """True if the endpoint is to be asked."""
+        stats, only = self._stats, self._checker.setting.only
+        if stats.unhealthy_until is not None or only == "all":
+            return True
+        return only == "idle" and (stats.ejected_until is not None or stats.requests == self._seen)
 
-def asker(setting: HealthCheck, service: str) -> Ask:
-    """The function that makes one check of an endpoint of `service`; it raises what goes wrong."""
-    if setting.protocol == "tcp":
-        return _connect
-    if setting.protocol == "grpc":
-        return _Grpc(setting, service).ask
-    return _Http(setting, service).ask
-
-
-async def _connect(endpoint: Endpoint) -> Verdict:
-    if endpoint.is_unix:
-        _, writer = await asyncio.open_unix_connection(endpoint.host)
-    else:
-        _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return Verdict(ok=True)
-
-
-class _Http:
-    """One request over a connection of its own: that the endpoint takes new ones is tested too."""
-
-    def __init__(self, setting: HealthCheck, service: str) -> None:
-        self._setting = setting
-        self._host = setting.host or service
-        self._wire = WireSettings(tls=_tls(setting))
-
-    async def ask(self, endpoint: Endpoint) -> Verdict:
-        wire = AsyncWire(endpoint, self._wire, HTTPX)
+    async def _check(self) -> None:
+        verdict = await self._checker.check(self._stats)
         try:
-            response = await wire.send(self._request(endpoint), resend=False)
-            try:
-                return await self._judge(response)
-            finally:
-                await response.aclose()
-        finally:
-            await wire.aclose()
+            self._learn(verdict)
+            self._failing = False
+        except Exception:  # such as a balancer of the user's that breaks
+            if not self._failing:
+                log.exception("%s: a check of %s came to nothing", self._checker.bound.name, self._stats.address)
+            self._failing = True
+        self._go_on()
 
-    def _request(self, endpoint: Endpoint) -> httpx.Request:
-        return httpx.Request(
-            self._setting.method, self._url(endpoint, self._setting.path), headers={"user-agent": _USER_AGENT}
-        )
+    def _go_on(self) -> None:
+        checker = self._checker
+        self._wait(self._state.next_at(checker.clock(), checker.rng, traffic=checker.was_called()))
 
-    def _url(self, endpoint: Endpoint, path: str) -> str:
-        # A host that is an IPv6 address is known without its brackets.
-        host = endpoint.address if self._host.count(":") > 1 and not endpoint.is_unix else self._host
-        return f"{self._setting.scheme}://{host}{path}"
-
-    async def _judge(self, response: httpx.Response) -> Verdict:
-        status = response.status_code
-        if is_draining(response):
-            return Verdict(ok=False, reason="it is draining", at_once=True)
-        if status in self._setting.expected_statuses:
-            return Verdict(ok=True)
-        return Verdict(ok=False, reason=f"status {status}", at_once=status not in self._setting.retriable_statuses)
-
-
-class _Grpc(_Http):
-    """`grpc.health.v1.Health/Check`: one message there, one back, encoded by hand."""
-
-    def __init__(self, setting: HealthCheck, service: str) -> None:
-        if find_spec("h2") is None:
-            raise check.fault("HealthCheck.protocol", "grpc", "the package h2: pip install 'resilient-mesh[http2]'")
-        super().__init__(setting, service)
-        self._wire = WireSettings(tls=_tls(setting), http1=False, http2=True)
-
-    def _request(self, endpoint: Endpoint) -> httpx.Request:
-        return httpx.Request(
-            "POST",
-            self._url(endpoint, "/grpc.health.v1.Health/Check"),
-            headers={"content-type": "application/grpc", "te": "trailers", "user-agent": _USER_AGENT},
-            content=grpc_frame(health_request(self._setting.grpc_service)),
-        )
-
-    async def _judge(self, response: httpx.Response) -> Verdict:
-        if is_draining(response):
-            return Verdict(ok=False, reason="it is draining", at_once=True)
-        if serving_status(await response.aread()) == _SERVING:
-            return Verdict(ok=True)
-        status = response.headers.get("grpc-status", "0")
-        return Verdict(ok=False, reason=f"not serving, grpc-status {status}", at_once=True)
-
-
-def _tls(setting: HealthCheck) -> TLS:
-    if isinstance(setting.verify, bool):
-        return TLS(verify=setting.verify)
-    path = Path(setting.verify)
-    try:
-        if path.is_dir():
-            return TLS(verify=ssl.create_default_context(capath=path))
-        return TLS(verify=ssl.create_default_context(cafile=path))
-    except OSError as error:
-        raise check.fault("HealthCheck.verify", setting.verify, f"certificate authorities: {error}") from error
-
-
-def grpc_frame(message: bytes) -> bytes:
-    """A message as it travels: not compressed, its length before it."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
-
-
-def health_request(service: str) -> bytes:
-    """A HealthCheckRequest in protobuf: the string of field 1."""
-    name = service.encode()
-    return b"\x0a" + _varint(len(name)) + name if name else b""
-
-
-def serving_status(body: bytes) -> int | None:
-    """The number of field 1 of a HealthCheckResponse, 0 if it is not there; None without a message."""
-    if len(body) < 5 or body[0] != 0:
-        return None
-    message = body[5 : 5 + int.from_bytes(body[1:5], "big")]
-    if not message:
-        return 0
-    return message[1] if len(message) > 1 and message[0] == 0x08 else None
-
-
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*digits, number])
+    def _learn(self, verdict: Verdict) -> None:
+        bound, stats, state = self._checker.bound, self._stats, self._state
+        now = self._checker.clock()
+        changed = state.observe(ok=verdict.ok, at_once=verdict.at_once)
+        if changed and state.healthy:
+            log.info("%s: %s is healthy", bound.name, stats.address)
+        elif changed:
+            log.warning("%s: %s is unhealthy: %s", bound.name, stats.address, verdict.reason)
+        if not state.healthy:
+            bound.mark_unhealthy(stats, now + self._checker.setting.lease, now)
+        else:
+            bound.mark_healthy(stats, now)
+        if stats.ejected_until is not None and state.recovers(ok=verdict.ok):
+            log.info("%s: %s is well: its ejection ends", bound.name, stats.address)
+            bound.restore(stats, now)

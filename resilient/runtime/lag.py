@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from _thread import get_ident
 from asyncio import AbstractEventLoop
 from asyncio.events import _get_running_loop
 from collections.abc import Callable
@@ -17,12 +18,12 @@ Clock = Callable[[], float]
 class LoopLag(Lag):
     """The lag of one loop, and the calls under way in it. Without any there is no timer."""
 
-    __slots__ = ("_clock", "_loop", "in_flight", "ticking")
+    __slots__ = ("_clock", "in_flight", "loop", "ticking")
 
     def __init__(self, threshold: float, clock: Clock, loop: Any) -> None:
         super().__init__(threshold)
         self._clock = clock
-        self._loop = loop
+        self.loop = loop
         self.in_flight = 0
         """Calls under way; who has entered takes one off in the end."""
         self.ticking = False
@@ -33,7 +34,7 @@ class LoopLag(Lag):
         self._start()
 
     def _start(self) -> None:
-        self._loop.call_later(TICK, self._on_timer)
+        self.loop.call_later(TICK, self._on_timer)
 
     def _on_timer(self) -> None:
         if self._goes_on():
@@ -79,11 +80,16 @@ class Lags:
         self._threshold = threshold
         self._clock = clock
         self._by_loop: dict[Any, LoopLag] = {}
+        self._latest: LoopLag | None = None
+        """That of the loop met last, if it is asyncio's: its `_thread_id` tells where it runs now."""
 
     def enter(self, now: float) -> LoopLag:
         """A call begins in the loop that runs this code; it ends with `in_flight -= 1`."""
-        # `get_running_loop` would raise in trio, and cost as much as the rest.
-        lag = self._by_loop.get(_get_running_loop()) or self._find()
+        lag = self._latest
+        # To ask asyncio which loop runs takes a system call before Python 3.12, and as much time as
+        # all the rest. A loop that runs in this thread is the one.
+        if lag is None or lag.loop._thread_id != get_ident():  # noqa: SLF001
+            lag = self._by_loop.get(_get_running_loop()) or self._find()
         if not lag.in_flight:
             lag.due = now + TICK  # whatever was due before: the loop may have rested meanwhile
             if not lag.ticking:
@@ -92,6 +98,7 @@ class Lags:
         return lag
 
     def _find(self) -> LoopLag:
+        # `get_running_loop` would raise in trio.
         key = _get_running_loop() or _trio_run()
         return self._by_loop.get(key) or self._meet(key)
 
@@ -101,6 +108,7 @@ class Lags:
         kind = LoopLag if isinstance(key, AbstractEventLoop) else _TrioLag
         lag = kind(self._threshold, self._clock, key)
         self._by_loop = {**kept, key: lag}
+        self._latest = lag if hasattr(key, "_thread_id") else None  # uvloop's is not to be seen
         return lag
 
     def seconds(self, now: float) -> float:
@@ -111,6 +119,7 @@ class Lags:
     def after_fork(self) -> None:
         """In a forked child: none of its event loops goes on."""
         self._by_loop = {}
+        self._latest = None
 
 
 def _trio_run() -> Any:

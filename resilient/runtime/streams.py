@@ -11,28 +11,9 @@ from typing import Any, NoReturn
 import anyio
 
 from resilient.binding import Binding
-from resilient.core.call import Held
+from resilient.core.held import Held
 from resilient.runtime.wire import attempt_deadline
-
-
-class LoadedBody:
-    """A body that was read within the attempt: raw chunks, ready to be decoded."""
-
-    def __init__(self, chunks: list[bytes]) -> None:
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
+from resilient.runtime.wire.body import loaded_body_type
 
 
 class FollowedBody:
@@ -139,7 +120,7 @@ class Streams:
 
     def __init__(self, binding: Binding) -> None:
         bases = (binding.SyncByteStream, binding.AsyncByteStream)
-        self.Loaded: type[LoadedBody] = type("LoadedBody", (LoadedBody, *bases), {})
+        self.Loaded = loaded_body_type(binding)
         self.Followed: type[FollowedBody] = type("FollowedBody", (FollowedBody, *bases), {})
         self.loaded = (binding.ByteStream, self.Loaded)
         """What needs no reading: nothing is open behind it."""

@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from resilient.core.call import Call, Journey, journey
 from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep, Start, Stop, Wait
 from resilient.core.outcome import Outcome
+from resilient.runtime import spare
 from resilient.runtime.waiting import ThreadWaiter, WaitInThread, wait_in_thread
 
 Clock = Callable[[], float]
@@ -114,12 +116,14 @@ class ThreadDriver:
 class _Runners:
     """Attempts in threads. One that was given up closes its response when it comes.
 
-    A thread cannot be cancelled: it ends by the timeouts of its own attempt.
+    A thread cannot be cancelled: its attempt ends by its own timeouts.
     """
 
     def __init__(self, attempt: Attempt, wait: WaitInThread) -> None:
         self._attempt = attempt
         self._wait = wait
+        # A virtual clock stands still while a thread neither waits by it nor ends.
+        self._begin = spare.run_soon if wait is ThreadWaiter.wait else spare.start
         self._running: set[Send] = set()
         self._ended: deque[tuple[Send, Any, Exception | None]] = deque()
         self._waiter = ThreadWaiter()
@@ -138,7 +142,7 @@ class _Runners:
     def start(self, send: Send) -> None:
         """Begin an attempt, in the context of the caller."""
         self._running.add(send)
-        threading.Thread(target=copy_context().run, args=(self._run, send), name="resilient-hedge", daemon=True).start()
+        self._begin(partial(copy_context().run, self._run, send))
 
     def _run(self, send: Send) -> None:
         response: Any = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Self
 
 from opentelemetry.context import Context
-from opentelemetry.propagate import inject
 from opentelemetry.propagators.textmap import Setter
 
 from resilient.balance.endpoint import Endpoint
@@ -23,6 +22,9 @@ _SETTER = _ListSetter()
 
 def headers_of(context: Context) -> Headers:
     """What the process's propagator writes for this context."""
+    # Loading it looks through all packages that are installed, for propagators.
+    from opentelemetry.propagate import inject
+
     headers: Headers = []
     inject(headers, context, _SETTER)
     return headers

@@ -13,6 +13,8 @@ class CallRecord:
 
     `reason` is "" for a success, else a word as in `AttemptReport.reason`, "cancelled", or
     "unfinished": the call had no timeout, and would have waited for ever (`seconds` is infinite).
+    `sent`: the endpoint of each attempt, in their order; the report leaves out those that were
+    given up, as the losers of hedges are.
     """
 
     start: float
@@ -22,6 +24,7 @@ class CallRecord:
     report: CallReport
     cancelled: bool = False
     reason: str = ""
+    sent: tuple[str, ...] = ()
 
 
 @dataclass
@@ -42,8 +45,8 @@ class Result:
 
     @property
     def attempts(self) -> int:
-        """All attempts made."""
-        return sum(len(call.report.attempts) for call in self.calls)
+        """All attempts made, those that were given up included."""
+        return sum(len(call.sent) for call in self.calls)
 
     @property
     def amplification(self) -> float:
@@ -52,7 +55,7 @@ class Result:
 
     def share(self, address: str) -> float:
         """The share of attempts that went to one endpoint."""
-        hits = sum(attempt.endpoint == address for call in self.calls for attempt in call.report.attempts)
+        hits = sum(call.sent.count(address) for call in self.calls)
         return hits / self.attempts if self.attempts else 0.0
 
     def percentile(self, p: float) -> float:

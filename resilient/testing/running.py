@@ -33,6 +33,7 @@ class RunningCall:
         self._leave: Callable[[], None] | None = None
         self._finished: deque[tuple[Send, Any]] = deque()
         self._started: set[Send] = set()
+        self._sent: list[str] = []
         self._waiting = False
 
     def begin(self) -> None:
@@ -74,7 +75,8 @@ class RunningCall:
         self._record(NEVER, ok=False, reason="unfinished")
 
     def _record(self, seconds: float, *, ok: bool, reason: str, cancelled: bool = False) -> None:
-        record = CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled, reason)
+        sent = tuple(self._sent)
+        record = CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled, reason, sent)
         self._sim.result.calls.append(record)
 
     def _reply_at(self, time: float, value: Any = None, error: Exception | None = None) -> None:
@@ -117,6 +119,7 @@ class RunningCall:
 
     def _serve(self, send: Send, now: float) -> tuple[float, FakeResponse | Exception]:
         """The result of an attempt, and its time; infinity if there never is one."""
+        self._sent.append(send.pick.stats.address)
         time, result = self._sim.serve(send)
         if send.timeout is not None and time > now + send.timeout:
             return now + send.timeout, TimeoutError("timed out")

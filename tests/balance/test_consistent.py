@@ -12,9 +12,12 @@ import pytest
 from resilient.balance.endpoint import Endpoint, EndpointStats
 from resilient.balance.maglev import Maglev, build_table
 from resilient.balance.ramp import Ramp
-from resilient.balance.ring_hash import RingHash
+from resilient.balance.ring_hash import RingHash, build_ring
+from resilient.core.bound import Bound
 from resilient.core.check import ConfigError
+from resilient.core.classify import HttpClassifier
 from resilient.core.outcome import Kind
+from resilient.policy.policy import Policy
 from tests.balance.fleets import CountedRandom, fleet
 
 KEYS = [b"user-%d" % number for number in range(4000)]
@@ -68,6 +71,50 @@ def test_when_an_endpoint_goes_few_keys_of_others_move(balancer):
     assert moved / len(KEYS) <= (0.0 if isinstance(balancer, RingHash) else 0.1)
     heirs = {new for old, new in zip(before, after, strict=True) if old is endpoints[0]}
     assert len(heirs) == 9
+
+
+@both
+def test_when_an_endpoint_is_ejected_no_key_of_others_moves(balancer):
+    endpoints = fleet(*[1] * 10)
+    before = owners(balancer.picker(endpoints))
+    after = owners(balancer.picker_among(endpoints, endpoints[1:]))
+    assert all(old is new for old, new in zip(before, after, strict=True) if old is not endpoints[0])
+    heirs = Counter(new for old, new in zip(before, after, strict=True) if old is endpoints[0])
+    assert heirs.keys() == set(endpoints[1:])
+
+
+@both
+def test_a_single_endpoint_of_a_table_has_all_keys(balancer):
+    endpoints = fleet(*[1] * 50)
+    assert set(owners(balancer.picker_among(endpoints, endpoints[:1]), KEYS[:500])) == {endpoints[0]}
+
+
+def test_a_ring_without_an_endpoint_is_the_ring_of_the_others() -> None:
+    endpoints = fleet(*[1] * 10)
+    whole, own = RingHash().picker_among(endpoints, endpoints[1:]), RingHash().picker(endpoints[1:])
+    assert owners(whole) == owners(own)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "build"), [(RingHash(minimum_ring_size=77), build_ring), (Maglev(table_size=4001), build_table)]
+)
+def test_the_table_is_built_when_the_set_changes_and_not_when_one_of_it_is_ejected(balancer, build):
+    bound = Bound("orders", Policy(balancer=balancer), Random(1), HttpClassifier(lambda: 0.0))
+    bound.update([stats.endpoint for stats in fleet(1, 1, 1, 1)], 0.0)
+    built = build.cache_info().misses
+    bound.members[0].ejected_until = 30.0
+    bound.rebuild(1.0)
+    assert endpoint_of(bound, KEYS) == set(bound.members[1:])
+    bound.members[0].restore()
+    bound.rebuild(2.0)
+    assert endpoint_of(bound, KEYS) == set(bound.members)
+    assert build.cache_info().misses == built
+    bound.update([stats.endpoint for stats in fleet(1, 1, 1, 1, 1)], 3.0)
+    assert build.cache_info().misses == built + 1
+
+
+def endpoint_of(bound, keys):
+    return {bound.pick(2.0, (), key).stats for key in keys}
 
 
 @both

@@ -59,3 +59,24 @@ def test_the_route_unheard_of_for_longest_makes_room():
     for number in range(MAX_ROUTES + 5):
         evidence.heard(number, float(number), failed=False)
     assert set(evidence.routes) == set(range(5, MAX_ROUTES + 5))
+
+
+class Meddling(str):
+    """A route at whose comparison "another thread" hears of a new one."""
+
+    __slots__ = ("evidence",)
+    __hash__ = str.__hash__
+
+    def __ne__(self, other):
+        self.evidence.heard(f"/new/{len(self.evidence.routes)}", 2.0, failed=False)
+        return str.__ne__(self, other)
+
+
+def test_routes_may_be_heard_of_while_they_are_compared():
+    evidence = Evidence(10.0)
+    for number in range(3):
+        route = Meddling(f"/{number}")
+        route.evidence = evidence
+        evidence.heard(route, 1.0, failed=number == 0)
+    assert evidence.is_confined(Meddling("/0"), since=0.0)
+    assert evidence.is_confined_to_a_route(since=0.0)

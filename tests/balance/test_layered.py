@@ -36,6 +36,13 @@ def test_layers_are_drawn_by_their_shares(balancer) -> None:
     assert all(hits[stats] > 1000 for stats in endpoints)
 
 
+def test_of_few_among_many_a_table_is_made_of_those_few() -> None:
+    endpoints = fleet(*[1] * 50)
+    few, most = (layered(RingHash(), [Layer(1.0, tuple(endpoints[:count]))], endpoints) for count in (10, 40))
+    assert len(few._owners) == 10
+    assert len(most._owners) == 50
+
+
 def test_a_key_draws_the_same_endpoint_each_time() -> None:
     _, picker = two_layers(RingHash(minimum_ring_size=64))
     rng = Random(1)

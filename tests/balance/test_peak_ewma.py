@@ -103,6 +103,16 @@ def test_what_never_came_near_the_endpoint_says_nothing(outcome):
     assert (stats.cost, stats.stamp) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(("reason", "cost"), [("superseded", 0.06), ("cancelled", 0.03), ("local", 0.01)])
+def test_a_loser_of_a_race_would_have_taken_about_twice_as_long(reason, cost):
+    stats = fleet(1)[0]
+    RULE.observe(stats, success(0.01), 1.0)
+    given_up = Outcome(Kind.IGNORED, reason)
+    given_up.seconds = 0.03
+    RULE.observe(stats, given_up, 1.0)
+    assert stats.cost == cost
+
+
 def test_an_answer_in_no_time_is_a_measurement():
     stats = fleet(1)[0]
     RULE.observe(stats, success(0.0), 1.0)

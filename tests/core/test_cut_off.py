@@ -31,7 +31,7 @@ async def test_what_the_winner_holds_is_given_back_when_the_loser_outlasts_the_c
     import random
 
     policy = resilient.Policy(
-        limit=resilient.Limit(max_in_flight=1), hedge=resilient.Hedge(delay=0.0, max_extra_ratio=1.0), outlier=None
+        limit=resilient.Limit(max_in_flight=2), hedge=resilient.Hedge(delay=0.0, max_extra_ratio=1.0), outlier=None
     )
     bound = Bound("orders", policy, random.Random(1), HttpClassifier())
     bound.update([Endpoint("10.0.0.1", 80), Endpoint("10.0.0.2", 80)], 0.0)

@@ -16,12 +16,33 @@ def spend(budget: object, now: float) -> int:
     return count
 
 
-def test_a_fifth_of_the_calls_and_a_second_of_reserve() -> None:
+def test_the_larger_one_counts_of_a_fifth_of_the_calls_and_a_second_of_the_floor() -> None:
     state = RetryBudget(ratio=0.2, min_per_second=10).bind()
+    assert state.available(0.0) == pytest.approx(10)
     for _ in range(100):
         state.deposit(0.0)
-    assert state.available(0.0) == pytest.approx(30)
-    assert spend(state, 0.0) == 30
+    assert state.available(0.0) == pytest.approx(20)
+    assert spend(state, 0.0) == 20
+
+
+@pytest.mark.parametrize(("rate", "retries"), [(10, 10), (50, 10), (80, 16), (200, 40)])
+def test_the_floor_does_not_come_on_top_of_the_share(rate: int, retries: int) -> None:
+    """Retries a second, once what had been saved is spent."""
+    state = RetryBudget(ratio=0.2, min_per_second=10).bind()
+    spent = [0] * 20
+    for call in range(20 * rate):
+        state.deposit(call / rate)
+        spent[call // rate] += spend(state, call / rate)
+    assert sum(spent[10:]) / 10 == pytest.approx(retries, rel=0.1)
+
+
+def test_what_is_given_back_can_be_spent_again() -> None:
+    state = RetryBudget(ratio=0.5, min_per_second=1).bind()
+    for _ in range(20):
+        state.deposit(0.0)
+    assert state.withdraw(0.0)
+    state.give_back(0.0)
+    assert spend(state, 0.0) == 10
 
 
 def test_the_reserve_refills_at_its_rate_and_holds_one_second() -> None:
@@ -83,3 +104,29 @@ def test_law_retries_never_exceed_the_share_and_the_floor(
         state.deposit(now)
         spent += sum(state.withdraw(now) for _ in range(count))
         assert spent <= ratio * calls + floor * now + (max(floor, 5.0) if floor else 0.0) + 1e-6
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["call", "retry", "back"]), st.floats(0, 1)), max_size=200),
+    ratio=st.floats(0, 1),
+    floor=st.floats(0, 20),
+)
+def test_law_each_retry_takes_one_whole_from_what_is_available(
+    steps: list[tuple[str, float]], ratio: float, floor: float
+) -> None:
+    """So the larger of share and floor is what can be spent, however the two are drawn from."""
+    state, now = RetryBudget(ratio=ratio, min_per_second=floor).bind(), 0.0
+    for step, gap in steps:
+        now += gap
+        before = state.available(now)
+        if step == "call":
+            state.deposit(now)
+            assert before <= state.available(now) <= before + ratio + 1e-6
+        elif state.withdraw(now):
+            assert before >= 1 - 1e-6
+            assert state.available(now) == pytest.approx(max(0.0, before - 1), abs=1e-6)
+            if step == "back":
+                state.give_back(now)
+                assert state.available(now) == pytest.approx(before, abs=1e-6)
+        else:
+            assert before < 1

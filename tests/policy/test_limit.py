@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from resilient import ConfigError, Limit
+from resilient.policy.limit import LimitState
 
 
 class Waiter:
@@ -69,8 +73,52 @@ def test_wrong_settings_are_named(fields: dict[str, float]) -> None:
         Limit(**fields)  # type: ignore[arg-type]
 
 
+class Collecting(deque[Waiter]):
+    """A queue in one of whose methods a forgotten response is collected, which gives its place back."""
+
+    def __init__(self, state: LimitState, method: str) -> None:
+        super().__init__()
+        self._state = state
+        self._method = method
+
+    def _collect(self, method: str) -> None:
+        if method == self._method:
+            self._method = ""
+            self._state.release()
+
+    def __len__(self) -> int:
+        self._collect("len")
+        return super().__len__()
+
+    def popleft(self) -> Waiter:
+        self._collect("popleft")
+        return super().popleft()
+
+
+def test_nobody_waits_for_a_place_that_is_given_back_meanwhile() -> None:
+    state = Limit(max_in_flight=1).bind()
+    assert state.acquire()
+    state._queue = Collecting(state, "len")
+    waiter = Waiter()
+    assert state.enqueue(waiter) is None
+    assert (waiter.woken, state.in_flight, state.waiting) == (1, 1, 0)
+
+
+def test_two_places_that_are_given_back_at_once_do_not_both_go_to_one() -> None:
+    state = Limit(max_in_flight=2).bind()
+    state._queue = Collecting(state, "popleft")
+    assert state.acquire()
+    assert state.acquire()
+    waiter = Waiter()
+    assert state.enqueue(waiter) is None
+    state.release()
+    assert (waiter.woken, state.in_flight) == (1, 1)
+    assert state.acquire()
+    assert not state.acquire()
+
+
 class LimitModel(RuleBasedStateMachine):
-    """Against counting: who holds a place, and who waits."""
+    """Against counting: who holds a place, and who waits, in the order in which they came."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,9 +128,14 @@ class LimitModel(RuleBasedStateMachine):
 
     @rule()
     def ask(self) -> None:
-        waiter = Waiter()
+        assert self.state.acquire() is self.is_free
+        self.holding += self.is_free
+
+    @rule(gone=st.booleans())
+    def wait(self, gone: bool) -> None:
+        waiter = Waiter(gone=gone)
         place = self.state.enqueue(waiter)
-        if self.holding < 3 and not self.queue:
+        if self.is_free:
             assert place is True
             self.holding += 1
         elif len(self.queue) < 4:
@@ -90,26 +143,40 @@ class LimitModel(RuleBasedStateMachine):
             self.queue.append(waiter)
         else:
             assert place is False
+        assert not waiter.woken
+
+    @property
+    def is_free(self) -> bool:
+        return self.holding < 3 and not self.queue
 
     @precondition(lambda self: self.holding)
     @rule()
     def release(self) -> None:
         self.state.release()
-        if self.queue:
-            assert self.queue.pop(0).woken == 1
-        else:
-            self.holding -= 1
+        self.holding -= 1
+        self.serve()
+
+    def serve(self) -> None:
+        """Who comes first gets the place; who has gone by then does not."""
+        while self.queue and self.holding < 3:
+            waiter = self.queue.pop(0)
+            assert waiter.woken == 1
+            self.holding += not waiter.gone
 
     @precondition(lambda self: self.queue)
-    @rule()
-    def give_up(self) -> None:
-        assert self.state.abandon(self.queue.pop())
+    @rule(which=st.integers(0, 3))
+    def give_up(self, which: int) -> None:
+        waiter = self.queue.pop(which % len(self.queue))
+        assert self.state.abandon(waiter)
+        assert not self.state.abandon(waiter)
 
     @invariant()
     def counts_agree(self) -> None:
         assert self.state.in_flight == self.holding <= 3
         assert self.state.waiting == len(self.queue) <= 4
+        assert not any(waiter.woken for waiter in self.queue)
+        assert not self.queue or self.holding == 3, "somebody waits while a place is free"
 
 
-LimitModel.TestCase.settings = settings(max_examples=50, stateful_step_count=40)
+LimitModel.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestLimitModel = LimitModel.TestCase

@@ -321,7 +321,12 @@ def test_redis_errors_are_seen_though_the_storage_swallows_them(caplog):
 
 def test_a_policy_that_changes_otherwise_keeps_its_breaker_in_step(storage, monkeypatch):
     mirrored = []
-    monkeypatch.setattr("resilient.mesh.BreakerMirror", lambda state: mirrored.append(state) or BreakerMirror(state))
+
+    def mirror(state):
+        mirrored.append(state)
+        return BreakerMirror(state)
+
+    monkeypatch.setattr("resilient.runtime.upkeep.BreakerMirror", mirror)
     policy = Policy(breaker=Breaker(storage=storage))
     with Mesh({"orders": Service(["10.0.0.1:80"], policy)}) as mesh:
         mesh.apply({"orders": Service(["10.0.0.1:80"], policy.replace(timeout=1.0))})

@@ -22,8 +22,9 @@ from resilient.core.classify import HttpClassifier
 from resilient.mesh import Mesh
 from resilient.policy.health import HealthCheck
 from resilient.policy.policy import Policy
-from resilient.runtime import health
-from resilient.runtime.health import HealthChecker, Verdict, asker, grpc_frame, health_request, serving_status
+from resilient.runtime import asking
+from resilient.runtime.asking import Verdict, asker, grpc_frame, health_request, serving_status
+from resilient.runtime.health import HealthChecker
 from resilient.service import Service
 from resilient.testing import VirtualLoop
 from tests.runtime.servers import Peer, serve, serving
@@ -204,7 +205,7 @@ def test_a_response_is_read(body, status) -> None:
 
 
 def test_grpc_needs_h2(monkeypatch) -> None:
-    monkeypatch.setattr(health, "find_spec", lambda name: None)
+    monkeypatch.setattr(asking, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"HealthCheck.protocol: 'grpc' .* 'resilient-mesh\[http2\]'"):
         Mesh({"orders": Service(["10.0.0.1:80"])}, policy=Policy(health=HealthCheck(protocol="grpc")))
 
@@ -384,6 +385,23 @@ def test_a_broken_check_is_a_failure_and_not_the_end() -> None:
     world.down[1] = ValueError("odd")
     told = world.play((10.0, world.usable), (10.0, world.down.clear), (13.0, world.usable))
     assert told == [{2, 3}, None, {1, 2, 3}]
+
+
+def test_checks_go_on_when_what_they_lead_to_breaks(caplog, monkeypatch) -> None:
+    world = World(HealthCheck(interval=1.0, no_traffic_interval=1.0, jitter_ratio=0.0))
+    mark_unhealthy = Bound.mark_unhealthy
+
+    def broken(*_):
+        raise ZeroDivisionError("a balancer of the user's")
+
+    monkeypatch.setattr(Bound, "mark_unhealthy", broken)
+    world.down[1] = ValueError("odd")
+    mend = lambda: monkeypatch.setattr(Bound, "mark_unhealthy", mark_unhealthy)
+    told = world.play((9.0, world.usable), (9.0, mend), (12.0, world.usable))
+    assert told == [{1, 2, 3}, None, {2, 3}]
+    broke = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.getMessage() for record in broke] == ["orders: a check of 10.0.0.1:1 came to nothing"]
+    assert broke[0].exc_info[0] is ZeroDivisionError
 
 
 FAST = HealthCheck(interval=0.02, no_traffic_interval=0.02, timeout=1.0)

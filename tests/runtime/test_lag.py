@@ -113,6 +113,23 @@ def test_each_loop_has_its_own() -> None:
     assert len(lags._by_loop) == 1  # ended loops are forgotten
 
 
+def test_loops_that_run_at_the_same_time_keep_apart() -> None:
+    lags = Lags()
+
+    async def call() -> Any:
+        return lags.enter(0.0)
+
+    async def calls() -> list[Any]:
+        mine = [await call()]
+        other = await asyncio.to_thread(asyncio.run, call())
+        return [*mine, await call(), other]
+
+    first, again, other = asyncio.run(calls())
+    assert first is again is not other
+    assert (first.in_flight, other.in_flight) == (2, 1)
+    assert {first.loop, other.loop} == set(lags._by_loop)
+
+
 @pytest.mark.parametrize(("max_lag", "blames"), [(0.05, False), (1000.0, True)])
 def test_a_blocked_loop_does_not_get_healthy_endpoints_ejected(
     run: Callable[[Scenario], Any], max_lag: float, blames: bool

@@ -22,7 +22,6 @@ import pytest
 import resilient
 from resilient import Limit, Mesh, Policy, Service
 from resilient.balance.endpoint import Endpoint
-from resilient.core.bound import Bound
 from tests.compat.certificates import Certificates
 from tests.runtime.servers import Peer, Server, serving
 
@@ -244,6 +243,63 @@ class TestFork:
             )
             assert requests_of(new) == [1]
 
+    def test_a_check_of_the_parent_is_not_kept_open_by_the_child(self, tmp_path: Path) -> None:
+        begun, closed = tmp_path / "begun", threading.Event()
+
+        async def serve(peer: Peer) -> None:
+            try:
+                request = await peer.request()
+                if b"/closed" in request:
+                    await peer.respond(b"yes" if await anyio.to_thread.run_sync(closed.wait, 5) else b"no")
+                begun.touch()
+                await peer.request()
+            finally:
+                if peer.number == 0:
+                    closed.set()
+
+        with serving(serve) as server:
+            script(
+                """
+                health = resilient.HealthCheck(interval=0.01, no_traffic_interval=0.01, timeout=60.0)
+                mesh = resilient.Mesh({"orders": resilient.Service([addresses[0]], resilient.Policy(health=health))})
+                while not os.path.exists(extra[0]):
+                    time.sleep(0.01)
+                here, there = os.pipe()
+                pid = in_child(lambda: (os.close(there), os.read(here, 1)))
+                mesh.close()
+                assert httpx.get(f"http://{addresses[0]}/closed").text == "yes"
+                os.close(there)
+                joined(pid)
+                """,
+                server.endpoint, begun,
+            )
+
+    def test_a_child_that_changes_its_configuration_first_follows_each_source_once(self) -> None:
+        script(
+            """
+            from resilient.balance.endpoint import Endpoint
+            class Counted:
+                watched = 0
+                async def watch(self):
+                    self.watched += 1
+                    yield (Endpoint("127.0.0.1", 1),)
+                    await asyncio.sleep(60)
+            old, new = Counted(), Counted()
+            service = resilient.Service(old)
+            mesh = resilient.Mesh({"orders": service})
+            while not old.watched: time.sleep(0.01)
+            def child():
+                mesh.apply({"orders": service, "stock": resilient.Service(new)})
+                for name in ("orders", "stock"):
+                    while mesh.find(name, 80).picker is None: time.sleep(0.01)
+                time.sleep(0.1)
+                assert (old.watched, new.watched) == (2, 1), (old.watched, new.watched)
+                mesh.close()
+            joined(in_child(child))
+            """,
+            "-",
+        )
+
     def test_decorated_functions(self) -> None:
         script(
             """
@@ -291,6 +347,27 @@ class TestEndOfTheInterpreter:
             file = tmp_path / "orders.json"
             file.write_text(json.dumps([str(server.endpoint)]))
             assert script(textwrap.dedent(self.SETUP) + body, server.endpoint, file) == ""
+
+    def test_a_shared_breaker_is_kept_in_step_while_other_threads_go_on(self) -> None:
+        script(
+            """
+            from tests.runtime.test_breaker_mirror import SharedStorage
+            storage = SharedStorage()
+            policy = resilient.Policy(breaker=resilient.Breaker(storage=storage, sync_interval=0.01))
+            mesh = resilient.Mesh({"orders": resilient.Service(["127.0.0.1:1"], policy)})
+            def go_on():
+                threading.main_thread().join()
+                time.sleep(0.1)
+                seen = storage.touched
+                deadline = time.monotonic() + 10
+                while storage.touched < seen + 3:
+                    if time.monotonic() > deadline:
+                        os._exit(1)
+                    time.sleep(0.01)
+            threading.Thread(target=go_on).start()
+            """,
+            "-",
+        )
 
     def test_a_hedge_that_hangs(self) -> None:
         async def hang_at_first(peer: Peer) -> None:
@@ -568,15 +645,3 @@ class TestDraining:
             mesh.apply({"orders": Service(["10.0.0.2:80", "10.0.0.3:80"])})
             mesh.apply({"orders": Service(["10.0.0.1:80", "10.0.0.2:80"])})
             assert (mesh.find("orders", 80).members[0] is known) is kept
-
-
-def test_clients_forget_hosts_as_the_mesh_does(monkeypatch):
-    monkeypatch.setattr("resilient.mesh._MAX_UNCONFIGURED", 4)
-    answer = httpx.MockTransport(lambda request: httpx.Response(200))
-    with Mesh() as mesh, httpx.Client(transport=resilient.MeshTransport(mesh, transport=answer)) as client:
-        for number in range(6):
-            client.get(f"http://host-{number}/")
-        client.get("http://host-5/")
-        gc.collect()
-        known = {thing.name for thing in gc.get_objects() if isinstance(thing, Bound)}
-        assert {name for name in known if name.startswith("host-")} == set(mesh.status())

@@ -11,6 +11,8 @@ from anyio.lowlevel import checkpoint
 
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import Binding
+from resilient.core.classify import FROM_BODY
+from resilient.core.counting import HAS_GIL, count
 from resilient.runtime.wire.body import async_body_type, body_type, loaded_body_type
 from resilient.runtime.wire.deadline import AttemptOver
 from resilient.runtime.wire.exchange import Exchange, within_pool_deadline
@@ -65,7 +67,10 @@ class _Common:
 
     def end(self) -> None:
         """A body was closed, or there will be none."""
-        self.in_flight -= 1
+        if HAS_GIL:
+            self.in_flight -= 1
+        else:
+            count(self, -1)
         self._used = monotonic()
 
     def lose(self, stream: Any, parts: Any) -> None:
@@ -101,7 +106,7 @@ class _Common:
         Any method may be sent again if nothing has left; with `resend` also when something
         has. Connections as old as this one are likely to be as dead.
         """
-        race = type(error).__name__ in _HANG_UPS and exchange.stale
+        race = type(error).__name__ in _HANG_UPS and exchange.stale and not hasattr(error, FROM_BODY)
         if not race or not (exchange.unsent or (resend and exchange.replayable(default=True))):
             return False
         self._generation.renew()
@@ -133,7 +138,10 @@ class Wire(_Common):
         if self._lost:
             self._close_lost()
         exchange = self._exchange(request)
-        self.in_flight += 1
+        if HAS_GIL:
+            self.in_flight += 1
+        else:
+            count(self, 1)
         try:
             response = self._pool.handle_request(exchange)
         except (Exception, AttemptOver) as error:

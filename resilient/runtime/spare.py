@@ -1,0 +1,74 @@
+"""Spare threads: those that run the attempts of hedged calls, kept for the next one.
+
+A call that may be hedged needs a thread for its first attempt too, since the caller's own has
+to be able to go on without it. To start one for each call costs more than all else that a
+hedge does; calls one after the other share one, and as many as are under way at a time have
+as many. Who has nothing to do for a second ends. They are daemons: none of them keeps the
+interpreter from ending.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from _thread import allocate_lock
+from collections import deque
+from collections.abc import Callable
+
+IDLE = 1.0  # seconds for which a thread is kept: longer than between the calls of a busy service
+
+Job = Callable[[], object]
+
+_spare: deque[_Worker] = deque()
+
+
+class _Worker:
+    """A thread that runs one job after the other."""
+
+    __slots__ = ("_given", "_job")
+
+    def __init__(self, job: Job) -> None:
+        self._job: Job | None = job
+        self._given = allocate_lock()
+        self._given.acquire()
+        start(self._work)
+
+    def give(self, job: Job) -> None:
+        """The next job; by whoever has taken the worker out of the spare ones."""
+        self._job = job
+        self._given.release()
+
+    def _work(self) -> None:
+        while self._job is not None:
+            job, self._job = self._job, None
+            job()
+            del job  # what it holds is not kept until the next one
+            _spare.append(self)
+            if not self._given.acquire(timeout=IDLE) and not self._is_retired():
+                self._given.acquire()  # taken at the last moment: the job is on its way
+
+    def _is_retired(self) -> bool:
+        try:
+            _spare.remove(self)
+        except ValueError:
+            return False
+        return True
+
+
+def run_soon(job: Job) -> None:
+    """Run `job` in a thread: in a spare one if there is one."""
+    try:
+        worker = _spare.pop()  # the latest, so that the others get old
+    except IndexError:
+        _Worker(job)
+    else:
+        worker.give(job)
+
+
+def start(job: Job) -> None:
+    """Run `job` in a thread of its own, which ends with it."""
+    threading.Thread(target=job, name="resilient-hedge", daemon=True).start()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_spare.clear)  # none of them lives there
