@@ -13,22 +13,26 @@ if TYPE_CHECKING:
 class Held:
     """What a response with an open body still occupies; `release` gives it back, once."""
 
-    __slots__ = ("_limit", "_pick", "bound")
+    __slots__ = ("_limit", "_picks", "bound")
 
     def __init__(self, bound: Bound, pick: Pick, limit: LimitState | None) -> None:
         self.bound = bound
-        self._pick: Pick | None = pick
+        self._picks = [pick]
+        """A list, since of two threads that close a response at once only one gets it by `pop`."""
         self._limit = limit
 
     def broke(self, error: Exception, now: float) -> None:
         """The body ended in an error: counted against the endpoint, beside its good headers."""
-        if self._pick is not None:
-            self.bound.late_failure(self._pick.stats, self.bound.classifier.classify(None, error), now)
+        for pick in tuple(self._picks):
+            self.bound.late_failure(pick.stats, self.bound.classifier.classify(None, error), now)
 
-    def release(self) -> None:
-        """The body was read, closed or lost."""
-        pick, self._pick = self._pick, None
-        if pick is not None:
-            pick.release()
-            if self._limit is not None:
-                self._limit.release()
+    def release(self) -> bool:
+        """The body was read, closed or lost; False if that was known."""
+        try:
+            pick = self._picks.pop()
+        except IndexError:
+            return False
+        pick.release()
+        if self._limit is not None:
+            self._limit.release()
+        return True

@@ -63,7 +63,7 @@ def _patience(request: Any) -> float | None:
 class _CountedBody:
     def __init__(self, stream: Any, release: Callable[[], None]) -> None:
         self._stream = stream
-        self._release: Callable[[], None] | None = release
+        self._releases = [release]  # of two threads that close it at once only one gets it by `pop`
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._stream)
@@ -72,9 +72,11 @@ class _CountedBody:
         return aiter(self._stream)
 
     def _leave(self) -> None:
-        release, self._release = self._release, None
-        if release is not None:
-            release()
+        try:
+            release = self._releases.pop()
+        except IndexError:
+            return
+        release()
 
     def close(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 import weakref
@@ -10,8 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, Self
 
+from resilient.balance.endpoint import Endpoint
 from resilient.binding import Binding
 from resilient.core.effects import Send
+from resilient.runtime import ended
 from resilient.runtime.cap import Cap
 from resilient.runtime.carried import AsyncCarried, Carried
 from resilient.runtime.doubles import Doubles
@@ -92,8 +95,7 @@ class Wires:
         endpoint = effect.pick.stats.endpoint
         wire = self._wires.get(endpoint.address)
         if wire is None:
-            _refuse_if(self._closed)
-            wire = self._wires.setdefault(endpoint.address, Wire(endpoint, self._settings, self._binding))
+            wire = self._open(endpoint)
         if self._cap is None:
             return wire.send(request, resend=effect.resend)
         self._cap.enter(request)
@@ -103,6 +105,15 @@ class Wires:
             self._cap.leave()
             raise
         return self._cap.until_closed(response)
+
+    def _open(self, endpoint: Endpoint) -> Wire:
+        _refuse_if(self._closed)
+        wires = self._wires
+        wire = wires.setdefault(endpoint.address, Wire(endpoint, self._settings, self._binding))
+        if self._closed:  # by another thread meanwhile, which may have missed this one
+            wire.close()
+            _refuse_if(True)
+        return wire
 
     def _sweep(self, now: float) -> None:
         self._next_sweep = now + SWEEP_INTERVAL
@@ -120,7 +131,7 @@ class Wires:
         """Close all connections. What is under way on them fails, and is not tried again."""
         self._closed = True
         wires, self._wires = self._wires, {}
-        for wire in wires.values():
+        for wire in list(wires.values()):  # another thread may add one, and closes it itself
             wire.close()
         self._doubles.close()
 
@@ -142,6 +153,7 @@ class AsyncWires:
         self._closed = False
         self._doubles = Doubles(binding, settings)
         _carriers.add(self)
+        ended.watch(self)
 
     @property
     def dials(self) -> bool:
@@ -177,12 +189,22 @@ class AsyncWires:
         return self._cap.until_closed(response)
 
     async def _settle(self, loop: object) -> _Home:
-        for other in list(self._homes):
-            if isinstance(other, asyncio.AbstractEventLoop) and other.is_closed():
-                self._homes.pop(other, None)
+        self.forget_closed()
         home = self._homes[loop] = _Home()
         await home.open(lambda: self._homes.pop(loop, None))
         return home
+
+    def forget_closed(self) -> None:
+        """Let go of the connections of loops that were closed without a word to us."""
+        closed = [loop for loop in list(self._homes) if ended.is_closed(loop)]
+        homes = [home for home in (self._homes.pop(loop, None) for loop in closed) if home is not None]
+        occupied = any(wire.in_flight for home in homes for wire in home.wires.values())
+        closed.clear()
+        homes.clear()
+        if occupied:
+            # By bodies that are still open. They are in cycles with their tasks, and it may take
+            # long until the collector comes by itself, while others wait for their places.
+            gc.collect()
 
     def after_fork(self) -> None:
         """In a forked child: these connections are the parent's."""

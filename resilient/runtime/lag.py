@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from resilient.core.lag import TICK, Lag
+from resilient.runtime import ended
 
 Clock = Callable[[], float]
 
@@ -82,6 +83,7 @@ class Lags:
         self._by_loop: dict[Any, LoopLag] = {}
         self._latest: LoopLag | None = None
         """That of the loop met last, if it is asyncio's: its `_thread_id` tells where it runs now."""
+        ended.watch(self)
 
     def enter(self, now: float) -> LoopLag:
         """A call begins in the loop that runs this code; it ends with `in_flight -= 1`."""
@@ -94,6 +96,8 @@ class Lags:
             lag.due = now + TICK  # whatever was due before: the loop may have rested meanwhile
             if not lag.ticking:
                 lag.start()
+                if len(self._by_loop) > 1:
+                    ended.forget_closed()
         lag.in_flight += 1
         return lag
 
@@ -103,6 +107,7 @@ class Lags:
         return self._by_loop.get(key) or self._meet(key)
 
     def _meet(self, key: Any) -> LoopLag:
+        ended.forget_closed()
         # Loops that have nothing to do, ended ones among them, are met again if they come back.
         kept = {key: lag for key, lag in list(self._by_loop.items()) if lag.in_flight}
         kind = LoopLag if isinstance(key, AbstractEventLoop) else _TrioLag
@@ -110,6 +115,13 @@ class Lags:
         self._by_loop = {**kept, key: lag}
         self._latest = lag if hasattr(key, "_thread_id") else None  # uvloop's is not to be seen
         return lag
+
+    def forget_closed(self) -> None:
+        """End the calls of loops that were closed under them."""
+        for loop in [loop for loop in list(self._by_loop) if ended.is_closed(loop)]:
+            lag = self._by_loop.pop(loop, None)
+            if lag is not None and lag.in_flight:
+                ended.end_calls(loop)
 
     def seconds(self, now: float) -> float:
         """The largest lag of the loops that make calls now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ import anyio
 from resilient.binding import Binding
 from resilient.core.held import Held
 from resilient.runtime.wire import attempt_deadline
+from resilient.runtime.wire.async_link import on_trio
 from resilient.runtime.wire.body import loaded_body_type
 
 
@@ -32,7 +34,7 @@ class FollowedBody:
         expired: Callable[[], Exception],
     ) -> None:
         self._stream = stream
-        self._held: Held | None = held
+        self._held = held
         self._deadline = deadline
         self._clock = clock
         self._expired = expired
@@ -72,41 +74,38 @@ class FollowedBody:
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
         if self._deadline is None:
             return await anext(chunks)
-        with anyio.move_on_after(max(0.0, self._deadline - self._clock())):
+        seconds = max(0.0, self._deadline - self._clock())
+        if on_trio():
+            with anyio.fail_after(seconds):
+                return await anext(chunks)
+        # anyio would keep the task, and with it this body, if the loop is closed under it.
+        async with asyncio.timeout(seconds):
             return await anext(chunks)
-        raise TimeoutError
 
     def _raise_broken(self, error: Exception) -> NoReturn:
         """Raise what the reader gets: our error, if it was the deadline that ended the body."""
         if self._deadline is not None and self._clock() >= self._deadline:
             raise self._expired() from error
-        if self._held is not None:
-            self._held.broke(error, self._clock())
+        self._held.broke(error, self._clock())
         raise error
-
-    def _release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            held.release()
 
     def close(self) -> None:
         """Close the body; its place in flight is free."""
         try:
             self._stream.close()
         finally:
-            self._release()
+            self._held.release()
 
     async def aclose(self) -> None:
         """Close the body; its place in flight is free."""
         try:
             await self._stream.aclose()
         finally:
-            self._release()
+            self._held.release()
 
     def __del__(self) -> None:
         held = getattr(self, "_held", None)
-        if held is not None:
-            held.release()
+        if held is not None and held.release():
             warnings.warn(
                 f"a response of {held.bound.name!r} was neither read nor closed",
                 ResourceWarning,

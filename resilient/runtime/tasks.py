@@ -197,6 +197,10 @@ class _Runners:
             await _close_quietly(response)
 
 
+ENDED_WITH_LOOP = (TaskDriver.drive.__code__, _Runners._run.__code__)  # noqa: SLF001
+"""What holds something that is to be given back if an event loop is closed under it."""
+
+
 async def _close_quietly(response: Any) -> None:
     """Close a response that nobody reads, also while cancelled; its connection is closed with it."""
     if response is not None:

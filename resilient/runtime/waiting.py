@@ -43,9 +43,11 @@ class ThreadWaiter:
 class TaskWaiter:
     """A task of asyncio or trio that waits; `wake` may be called from any thread."""
 
-    __slots__ = ("_call_soon", "_event")
+    __slots__ = ("_call_soon", "_event", "missed")
 
     def __init__(self) -> None:
+        self.missed = False
+        """True if what was to be announced came after the end of the event loop."""
         self._event = anyio.Event()
         self._call_soon = _call_soon_threadsafe()
 
@@ -54,6 +56,7 @@ class TaskWaiter:
         try:
             self._call_soon(self._event.set)
         except RuntimeError:  # asyncio: "Event loop is closed"; trio: RunFinishedError
+            self.missed = True
             return False
         return True
 
@@ -104,7 +107,7 @@ async def wait_in_task(limit: LimitState, waiter: TaskWaiter, timeout: float | N
         admitted = await waiter.wait(timeout)
     except BaseException:
         # Cancelled: a place that was given meanwhile goes to the next.
-        if not limit.abandon(waiter):
+        if not limit.abandon(waiter) and not waiter.missed:
             limit.release()
         raise
     return admitted or not limit.abandon(waiter)

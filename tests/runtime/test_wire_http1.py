@@ -225,3 +225,11 @@ def test_what_came_before_a_fault_is_delivered_before_it(flavour) -> None:
         with pytest.raises(httpx.RemoteProtocolError):
             wire.read_into(response, parts)
         assert parts == [b"ok"]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_http_1_where_http_2_was_possible(flavour) -> None:
+    with serving() as server, wired(flavour, server.endpoint, WireSettings(http2=True)) as wire:
+        for _ in range(2):
+            assert wire.send(request()).content == b"ok"
+        assert [response.content for response in wire.together([request() for _ in range(8)])] == [b"ok"] * 8

@@ -7,7 +7,6 @@ that has nothing else to it, which is all that the meaning of a response depends
 
 from __future__ import annotations
 
-from collections import deque
 from functools import lru_cache
 from typing import Any
 
@@ -42,17 +41,22 @@ class Answers:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the last response."""
+        """Forget the last response: an idle connection need not keep it."""
         self.status = 0
         self.version = self.reason = b""
         self.headers: Headers = []
-        self.parts: deque[bytes] = deque()
+        self.parts: list[bytes] = []
         self.head = False
         """True once status and headers are there."""
         self.complete = False
         """True once nothing more is to come: the end, or a `failure` behind the last of `parts`."""
         self.failure: Exception | None = None
         self.keep_alive = False
+
+    def take(self) -> list[bytes]:
+        """The parts of the body that have come since."""
+        parts, self.parts = self.parts, []
+        return parts
 
     def expect(self, method: bytes) -> None:
         """Make ready for the response to a request of this method."""
@@ -94,7 +98,6 @@ class H11Answers(Answers):
         if connection is None:
             connection = self._connection = h11.Connection(h11.CLIENT, LARGEST_HEAD)
         else:
-            self.reset()
             connection.start_next_cycle()
         connection.send(_request(method))
         connection.send(_END)

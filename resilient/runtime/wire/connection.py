@@ -11,6 +11,7 @@ from resilient.balance.endpoint import Endpoint
 from resilient.runtime.wire.answers import Answers, H11Answers
 from resilient.runtime.wire.async_link import AsyncLink
 from resilient.runtime.wire.blocking import BlockingLink
+from resilient.runtime.wire.body import LoadedBody
 from resilient.runtime.wire.deadline import Turn
 from resilient.runtime.wire.exchange import Exchange, is_plain
 from resilient.runtime.wire.http1 import HTTP1, AsyncHTTP1
@@ -30,6 +31,8 @@ class _Lives:
     link: Link
     answers: type[Answers]
     """What reads responses of HTTP/1.1."""
+    turn: Any = None
+    """Held while it connects, where several requests may be given to it at once; None where not."""
     idle_until = float("inf")
     _connection: Any
     _plain: type[Any]
@@ -44,6 +47,12 @@ class _Lives:
                 self._connection = self._plain(self._origin, stream, self._keepalive_expiry, self.answers())
         elif type(self._connection) is not self._other:
             self._connection = self._other(self._origin, stream, self._keepalive_expiry)
+
+    def _as_pooled(self, response: Any) -> Any:
+        """A response as its pool takes it: httpcore's knows nothing of bodies that are there already."""
+        if self.turn is not None and type(response.stream) is list:
+            response.stream = LoadedBody(response.stream)
+        return response
 
     def is_available(self) -> bool:
         """False once it is retired: what is on it may end, nothing more may begin."""
@@ -73,11 +82,7 @@ class Connection(_Lives, httpcore2.HTTPConnection):
     _plain = HTTP1
     _other = Single
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._connecting = Turn()
-
-    def handle_request(self, request: httpcore2.Request) -> httpcore2.Response:
+    def handle_request(self, request: httpcore2.Request) -> Any:
         """Send it, unless the peer has hung up; then the pool takes another connection."""
         assert isinstance(request, Exchange)
         if self.link.reads and self._connection.is_idle() and self.link.hung_up():
@@ -91,26 +96,30 @@ class Connection(_Lives, httpcore2.HTTPConnection):
                 raise httpcore2.ConnectionNotAvailable
             if not self.link.multiplexed and self._connection.is_idle():
                 self._speak(request, self.link.stream)
-            response: httpcore2.Response = self._connection.handle_request(request)
-            return response
+            return self._as_pooled(self._connection.handle_request(request))
         except httpcore2.ConnectionNotAvailable:
             request.turned_away()
             raise
 
     def _connect_once(self, request: Exchange) -> None:
         """Connect, or wait for another thread that does: one that gives up waiting is no failure."""
-        with self._connecting:
-            if self._connection is not None or self._connect_failed:
-                return
-            try:
-                stream = self._connect(request)
-            except BaseException:
-                self._connect_failed = True
-                raise
-            if self.link.multiplexed:
-                self._connection = _multiplexed().Multiplexed(self._origin, stream, self._keepalive_expiry, self.link)
-            else:
-                self._speak(request, stream)
+        if self.turn is None:
+            self._set_up(request)
+            return
+        with self.turn:
+            if self._connection is None and not self._connect_failed:
+                self._set_up(request)
+
+    def _set_up(self, request: Exchange) -> None:
+        try:
+            stream = self._connect(request)
+        except BaseException:
+            self._connect_failed = True
+            raise
+        if self.link.multiplexed:
+            self._connection = _multiplexed().Multiplexed(self._origin, stream, self._keepalive_expiry, self.link)
+        else:
+            self._speak(request, stream)
 
 
 class AsyncConnection(_Lives, httpcore2.AsyncHTTPConnection):
@@ -120,7 +129,7 @@ class AsyncConnection(_Lives, httpcore2.AsyncHTTPConnection):
     _plain = AsyncHTTP1
     _other = AsyncSingle
 
-    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+    async def handle_async_request(self, request: httpcore2.Request) -> Any:
         """Send it, unless the peer has hung up; then the pool takes another connection."""
         assert isinstance(request, Exchange)
         if self.link.reads and self._connection.is_idle() and self.link.hung_up():
@@ -134,8 +143,7 @@ class AsyncConnection(_Lives, httpcore2.AsyncHTTPConnection):
                 raise httpcore2.ConnectionNotAvailable
             if not self.link.multiplexed and self._connection.is_idle():
                 self._speak(request, self.link.stream)
-            response: httpcore2.Response = await self._connection.handle_async_request(request)
-            return response
+            return self._as_pooled(await self._connection.handle_async_request(request))
         except httpcore2.ConnectionNotAvailable:
             request.turned_away()
             raise
@@ -148,18 +156,23 @@ class AsyncConnection(_Lives, httpcore2.AsyncHTTPConnection):
 
     async def _connect_once(self, request: Exchange) -> None:
         """Connect, or wait for another task that does: one that gives up waiting is no failure."""
-        async with self._request_lock:
-            if self._connection is not None or self._connect_failed:
-                return
-            try:
-                stream = await self._connect(request)
-            except BaseException:
-                self._connect_failed = True
-                raise
-            if self.link.multiplexed:
-                self._connection = _multiplexed().AsyncMultiplexed(self._origin, stream, self._keepalive_expiry)
-            else:
-                self._speak(request, stream)
+        if self.turn is None:
+            await self._set_up(request)
+            return
+        async with self.turn:
+            if self._connection is None and not self._connect_failed:
+                await self._set_up(request)
+
+    async def _set_up(self, request: Exchange) -> None:
+        try:
+            stream = await self._connect(request)
+        except BaseException:
+            self._connect_failed = True
+            raise
+        if self.link.multiplexed:
+            self._connection = _multiplexed().AsyncMultiplexed(self._origin, stream, self._keepalive_expiry)
+        else:
+            self._speak(request, stream)
 
 
 def connection_to(
@@ -192,6 +205,8 @@ def _made(kind: type[Made], link: Any, settings: WireSettings, origin: httpcore2
     )
     connection.link = link
     connection.answers = _answers(settings)
+    if settings.http2:
+        connection.turn = Turn() if kind is Connection else connection._request_lock  # noqa: SLF001
     return connection
 
 

@@ -31,7 +31,6 @@ class LlhttpAnswers(Answers):
         self._bodiless = method == b"HEAD"
         self._size = 0
         self._sized = False
-        self.reset()
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived; b"" at the end of the connection."""

@@ -26,7 +26,7 @@ _ONE_WRITE = 64 * 1024  # bytes of a body that are worth copying to save a packe
 class Reply:
     """A response; as httpcore's, but its parts are not looked at again.
 
-    Its stream is a deque of the parts if all of them are there, and the connection is free.
+    Its stream is a list of the parts if all of them are there, and the connection is free.
     """
 
     __slots__ = ("extensions", "headers", "status", "stream")
@@ -39,7 +39,23 @@ class Reply:
 
 
 class _Conversation:
-    """The state of a connection: new, busy, idle or closed."""
+    """The state of a connection: new, busy, idle or closed.
+
+    It has the methods of httpcore's interface, whose attributes it does without.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_closed",
+        "_expires",
+        "_idle",
+        "_is_last",
+        "_keepalive_expiry",
+        "_new",
+        "_origin",
+        "_sent",
+        "_stream",
+    )
 
     def __init__(
         self, origin: httpcore2.Origin, stream: Any, keepalive_expiry: float | None, answers: Answers
@@ -79,6 +95,7 @@ class _Conversation:
         if not is_over or answers.surplus or self._is_last or self._closed:
             return False
         self._idle = True
+        answers.reset()
         if self._keepalive_expiry is not None:
             self._expires = monotonic() + self._keepalive_expiry
         return True
@@ -117,8 +134,10 @@ class _Conversation:
         return f"{str(self._origin)!r}, HTTP/1.1, {state}"
 
 
-class HTTP1(_Conversation, httpcore2.ConnectionInterface):
+class HTTP1(_Conversation):
     """A blocking connection."""
+
+    __slots__ = ()
 
     def handle_request(self, request: httpcore2.Request) -> Any:
         """Send the request, and return the response with its body still to be read."""
@@ -135,8 +154,9 @@ class HTTP1(_Conversation, httpcore2.ConnectionInterface):
             while not answers.head:
                 answers.feed(self._stream.read(_READ, patience))
             if self._is_whole():
+                reply = self._reply(answers.parts)
                 self.finish()
-                return self._reply(answers.parts)
+                return reply
         except BaseException:
             self.close()
             raise
@@ -167,16 +187,19 @@ class HTTP1(_Conversation, httpcore2.ConnectionInterface):
 class _Parts:
     """The body of a response, as it arrives."""
 
-    __slots__ = ("_connection", "_timeout")
+    __slots__ = ("_connection", "_ready", "_timeout")
 
     def __init__(self, connection: HTTP1, timeout: float | None) -> None:
         self._connection: HTTP1 | None = connection
         self._timeout = timeout
+        self._ready: Iterator[bytes] = iter(())
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        for part in self._ready:
+            return part
         connection = self._connection
         if connection is None:
             raise StopIteration
@@ -185,16 +208,20 @@ class _Parts:
             if answers.complete:
                 raise answers.failure or StopIteration
             answers.feed(connection._stream.read(_READ, self._timeout))  # noqa: SLF001
-        return answers.parts.popleft()
+        self._ready = iter(answers.take())
+        return next(self._ready)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._ready = iter(())
             connection.finish()
 
 
-class AsyncHTTP1(_Conversation, httpcore2.AsyncConnectionInterface):
+class AsyncHTTP1(_Conversation):
     """As HTTP1, asynchronous."""
+
+    __slots__ = ()
 
     async def handle_async_request(self, request: httpcore2.Request) -> Any:
         """Send the request, and return the response with its body still to be read."""
@@ -211,8 +238,9 @@ class AsyncHTTP1(_Conversation, httpcore2.AsyncConnectionInterface):
             while not answers.head:
                 answers.feed(await self._stream.read(_READ, patience))
             if self._is_whole():
+                reply = self._reply(answers.parts)
                 await self.finish()
-                return self._reply(answers.parts)
+                return reply
         except BaseException:
             await shielded(self.aclose)
             raise
@@ -250,16 +278,19 @@ class AsyncHTTP1(_Conversation, httpcore2.AsyncConnectionInterface):
 class _AsyncParts:
     """The body of a response, as it arrives."""
 
-    __slots__ = ("_connection", "_timeout")
+    __slots__ = ("_connection", "_ready", "_timeout")
 
     def __init__(self, connection: AsyncHTTP1, timeout: float | None) -> None:
         self._connection: AsyncHTTP1 | None = connection
         self._timeout = timeout
+        self._ready: Iterator[bytes] = iter(())
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
+        for part in self._ready:
+            return part
         connection = self._connection
         if connection is None:
             raise StopAsyncIteration
@@ -268,9 +299,11 @@ class _AsyncParts:
             if answers.complete:
                 raise answers.failure or StopAsyncIteration
             answers.feed(await connection._stream.read(_READ, self._timeout))  # noqa: SLF001
-        return answers.parts.popleft()
+        self._ready = iter(answers.take())
+        return next(self._ready)
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._ready = iter(())
             await connection.finish()

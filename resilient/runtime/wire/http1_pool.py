@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -21,6 +20,8 @@ from resilient.runtime.wire.settings import WireSettings
 class _Pool:
     """What does not depend on how one waits."""
 
+    __slots__ = ("_places",)
+
     def __init__(self, create: Callable[[httpcore2.Origin], Any], settings: WireSettings) -> None:
         self._places = Places(create, settings)
 
@@ -37,6 +38,8 @@ class _Pool:
 
 class HTTP1Pool(_Pool):
     """The blocking connections to one endpoint."""
+
+    __slots__ = ()
 
     def handle_request(self, exchange: Exchange) -> Any:
         """The response to a request. Its connection is held until the response is closed."""
@@ -56,7 +59,7 @@ class HTTP1Pool(_Pool):
             connection.close()
             self.release(connection)
             raise
-        if type(response.stream) is deque:  # nothing is to come
+        if type(response.stream) is list:  # nothing is to come
             self.release(connection)
         else:
             response.stream = _Held(self, connection, response.stream)
@@ -84,7 +87,7 @@ class HTTP1Pool(_Pool):
     def _close_discarded(self) -> None:
         with suppress(IndexError):  # another thread was faster
             while True:
-                self._places.discarded.popleft().close()
+                self._places.discarded.pop().close()
 
     def close(self) -> None:
         """Close all connections. What is under way on them fails, and so does who waits for one."""
@@ -94,6 +97,8 @@ class HTTP1Pool(_Pool):
 
 class AsyncHTTP1Pool(_Pool):
     """As HTTP1Pool, asynchronous."""
+
+    __slots__ = ()
 
     async def handle_async_request(self, exchange: Exchange) -> Any:
         """The response to a request. Its connection is held until the response is closed."""
@@ -115,7 +120,7 @@ class AsyncHTTP1Pool(_Pool):
             await shielded(connection.aclose)
             await self.release(connection)
             raise
-        if type(response.stream) is deque:  # nothing is to come
+        if type(response.stream) is list:  # nothing is to come
             await self.release(connection)
         else:
             response.stream = _AsyncHeld(self, connection, response.stream)
@@ -142,7 +147,7 @@ class AsyncHTTP1Pool(_Pool):
 
     async def _close_discarded(self) -> None:
         while self._places.discarded:
-            await shielded(self._places.discarded.popleft().aclose)
+            await shielded(self._places.discarded.pop().aclose)
 
     async def aclose(self) -> None:
         """Close all connections. What is under way on them fails, and so does who waits for one."""

@@ -10,7 +10,7 @@ each beginning and end.
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
@@ -52,17 +52,30 @@ class Places:
     given up lie in `discarded` until somebody closes them. For any number of threads.
     """
 
+    __slots__ = (
+        "_create",
+        "_idle",
+        "_idle_count",
+        "_keep",
+        "_limit",
+        "_lock",
+        "_next_sweep",
+        "_open",
+        "_waiting",
+        "discarded",
+    )
+
     def __init__(self, create: Callable[[httpcore2.Origin], Any], settings: WireSettings) -> None:
         self._create = create
         self._limit = float("inf") if settings.max_connections is None else settings.max_connections
         self._keep = float("inf") if settings.max_keepalive is None else settings.max_keepalive
         self._open: dict[Any, Key] = {}
-        self._idle: dict[Key, deque[Any]] = {}
+        self._idle: dict[Key, list[Any]] = {}
         self._idle_count = 0
         self._waiting: OrderedDict[Waiter, None] = OrderedDict()
         self._next_sweep = 0.0
         self._lock = allocate_lock()
-        self.discarded: deque[Any] = deque()
+        self.discarded: list[Any] = []
 
     @property
     def connections(self) -> list[Any]:
@@ -146,7 +159,7 @@ class Places:
         for stack in self._idle.values():
             if stack:
                 self._idle_count -= 1
-                self._discard(stack.popleft())
+                self._discard(stack.pop(0))
                 return True
         return False
 
@@ -173,7 +186,7 @@ class Places:
             self._discard(connection)
             return
         self._idle_count += 1
-        self._idle.setdefault(key, deque()).append(connection)
+        self._idle.setdefault(key, []).append(connection)
 
     def _sweep(self, now: float) -> None:
         """Give up what has been idle for too long: of each stack the bottom."""
@@ -181,6 +194,6 @@ class Places:
         for key, stack in list(self._idle.items()):
             while stack and stack[0].has_expired():
                 self._idle_count -= 1
-                self._discard(stack.popleft())
+                self._discard(stack.pop(0))
             if not stack:
                 del self._idle[key]

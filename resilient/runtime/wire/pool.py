@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import httpcore2
 
 from resilient.balance.endpoint import Endpoint
@@ -67,11 +69,11 @@ def pool_for(endpoint: Endpoint, settings: WireSettings, generation: Generation)
     """The pool that suits the settings."""
     if settings.http2:
         return Pool(endpoint, settings, generation)
-    return HTTP1Pool(lambda origin: connection_to(endpoint, settings, generation, origin), settings)
+    return HTTP1Pool(partial(connection_to, endpoint, settings, generation), settings)
 
 
 def async_pool_for(endpoint: Endpoint, settings: WireSettings, generation: Generation) -> AsyncPool | AsyncHTTP1Pool:
     """The pool that suits the settings."""
     if settings.http2:
         return AsyncPool(endpoint, settings, generation)
-    return AsyncHTTP1Pool(lambda origin: async_connection_to(endpoint, settings, generation, origin), settings)
+    return AsyncHTTP1Pool(partial(async_connection_to, endpoint, settings, generation), settings)

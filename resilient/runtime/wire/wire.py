@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
@@ -37,6 +36,18 @@ _FORGOTTEN = 600.0  # seconds; a wire unused for so long is closed though its co
 class _Common:
     """What does not depend on how one waits."""
 
+    __slots__ = (
+        "_binding",
+        "_body",
+        "_generation",
+        "_loaded",
+        "_lost",
+        "_pool",
+        "_settings",
+        "_used",
+        "endpoint",
+        "in_flight",
+    )
     _body: Any
     _pool: Any
 
@@ -49,7 +60,7 @@ class _Common:
         self._loaded = loaded_body_type(binding)
         self._generation = Generation()
         self._used = 0.0
-        self._lost: deque[tuple[Any, Any]] = deque()
+        self._lost: list[tuple[Any, Any]] = []
 
     def unused(self, now: float) -> bool:
         """True if nothing is in flight and every connection has outlived its keep-alive.
@@ -91,7 +102,7 @@ class _Common:
             response.extensions[RESENT] = True
         if response.status == 101 or (exchange.request.method == "CONNECT" and 200 <= response.status < 300):
             _hand_over(response, self._binding)
-        if type(response.stream) is deque:
+        if type(response.stream) is list:
             self.end()
             body = self._loaded(response.stream)
         else:
@@ -121,6 +132,8 @@ _HANG_UPS = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
 
 class Wire(_Common):
     """The connections to one endpoint, for threads."""
+
+    __slots__ = ()
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         super().__init__(endpoint, settings, binding)
@@ -176,7 +189,7 @@ class Wire(_Common):
     def _close_lost(self) -> None:
         while self._lost:
             with suppress(Exception):  # IndexError: another thread was faster
-                self._lost.popleft()[0].close()
+                self._lost.pop()[0].close()
 
     def close(self) -> None:
         """Close all connections; what is under way on them fails."""
@@ -185,6 +198,8 @@ class Wire(_Common):
 
 class AsyncWire(_Common):
     """The connections to one endpoint, for tasks of asyncio or trio."""
+
+    __slots__ = ()
 
     def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
         super().__init__(endpoint, settings, binding)
@@ -236,7 +251,7 @@ class AsyncWire(_Common):
     async def _close_lost(self) -> None:
         while self._lost:
             with suppress(Exception):
-                await self._lost.popleft()[0].aclose()
+                await self._lost.pop()[0].aclose()
 
     async def aclose(self) -> None:
         """Close all connections; what is under way on them fails."""
