@@ -58,7 +58,18 @@ class RetryBudget:
 class BudgetState:
     """The counts of one budget. `deposit` per call, `withdraw` per retry or hedge."""
 
-    __slots__ = ("_balance", "_full", "_index", "_reserve", "_reserve_at", "_slot_end", "_slots", "_width", "budget")
+    __slots__ = (
+        "_balance",
+        "_full",
+        "_index",
+        "_reserve",
+        "_reserve_at",
+        "_slot_end",
+        "_slots",
+        "_taken",
+        "_width",
+        "budget",
+    )
 
     def __init__(self, budget: RetryBudget) -> None:
         self.budget = budget
@@ -67,6 +78,7 @@ class BudgetState:
         self._index = 0
         self._slot_end = float("-inf")
         self._balance = 0.0  # the sum of the slots, kept beside them
+        self._taken = 0.0  # of it, by the latest withdrawal
         self._full = max(budget.min_per_second, _RESERVE) if budget.min_per_second else 0.0
         self._reserve = self._full
         self._reserve_at: float | None = None
@@ -83,17 +95,18 @@ class BudgetState:
         self._bring_up(now)
         if self._balance < _ONE and self._reserve < _ONE:
             return False
-        taken = min(1.0, max(0.0, self._balance))
+        self._taken = taken = min(1.0, max(0.0, self._balance))
         self._slots[self._index] -= taken
         self._balance -= taken
         self._reserve = max(0.0, self._reserve - 1)
         return True
 
     def give_back(self, now: float) -> None:
-        """Take a withdrawal back: the attempt was not made."""
+        """Take the latest withdrawal back: the attempt was not made."""
         self._bring_up(now)
-        self._slots[self._index] += 1
-        self._balance += 1
+        taken, self._taken = self._taken, 0.0
+        self._slots[self._index] += taken
+        self._balance += taken
         self._reserve = min(self._full, self._reserve + 1)
 
     def available(self, now: float) -> float:

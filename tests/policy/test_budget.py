@@ -45,6 +45,14 @@ def test_what_is_given_back_can_be_spent_again() -> None:
     assert spend(state, 0.0) == 10
 
 
+def test_what_is_given_back_is_what_was_taken() -> None:
+    state = RetryBudget(ratio=0.2, min_per_second=10).bind()
+    for _ in range(100):  # refused hedges of a service without calls: there is nothing to save up
+        assert state.withdraw(0.0)
+        state.give_back(0.0)
+    assert spend(state, 0.0) == 10
+
+
 def test_the_reserve_refills_at_its_rate_and_holds_one_second() -> None:
     state = RetryBudget(ratio=0.0, min_per_second=10).bind()
     assert spend(state, 0.0) == 10

@@ -22,6 +22,9 @@ import pytest
 import resilient
 from resilient import Limit, Mesh, Policy, Service
 from resilient.balance.endpoint import Endpoint
+from resilient.binding import HTTPX
+from resilient.runtime import carrier
+from resilient.runtime.wire import WireSettings
 from tests.compat.certificates import Certificates
 from tests.runtime.servers import Peer, Server, serving
 
@@ -511,6 +514,44 @@ class TestClient:
                     await client.aclose()
             assert sum(bound.in_flight for bound in mesh._bounds()) == 0
             assert len(server.peers) == 1
+
+
+class FakeWire:
+    """A wire that records its end; `at_birth` and `at_end` are what other threads do meanwhile."""
+
+    at_birth: Callable[[], object] = staticmethod(lambda: None)
+    at_end: Callable[[], object] = staticmethod(lambda: None)
+
+    def __init__(self, *_: object) -> None:
+        self.closed = False
+        self.at_birth()
+
+    def close(self) -> None:
+        self.closed = True
+        self.at_end()
+
+
+class TestWires:
+    """Requests of other threads while the client is being closed."""
+
+    @pytest.fixture
+    def wires(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr(carrier, "Wire", FakeWire)
+        return carrier.Wires(WireSettings(), HTTPX)
+
+    def test_a_wire_that_comes_while_the_others_are_closed(self, wires: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        first, known = wires._open(Endpoint("10.0.0.1", 80)), wires._wires
+        monkeypatch.setattr(FakeWire, "at_end", lambda _: known.setdefault("late", None))
+        wires.close()
+        assert first.closed
+
+    def test_a_wire_that_comes_too_late(self, wires: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        known = wires._wires
+        monkeypatch.setattr(FakeWire, "at_birth", lambda _: wires.close())
+        with pytest.raises(RuntimeError, match="has been closed"):
+            wires._open(Endpoint("10.0.0.1", 80))
+        assert [wire.closed for wire in known.values()] == [True]
+        assert not wires._wires
 
 
 def chunks() -> Iterator[bytes]:
