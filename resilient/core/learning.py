@@ -35,7 +35,7 @@ def learn(call: Call, send: Send, response: Any, error: Exception | None, now: f
 
 
 def _without_lag(call: Call, lag: Lag, send: Send, outcome: Outcome, now: float) -> Outcome:
-    """What the result tells about the peer, if our event loop is late itcall.
+    """What the result tells about the peer, if our event loop is late itself.
 
     The time by which it is late comes off the attempt's, down to what is usual. A timeout
     tells nothing then: the answer may have lain there unread.

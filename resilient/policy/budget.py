@@ -78,7 +78,7 @@ class BudgetState:
         self._index = 0
         self._slot_end = float("-inf")
         self._balance = 0.0  # the sum of the slots, kept beside them
-        self._taken = 0.0  # of it, by the latest withdrawal
+        self._taken = (0.0, 0.0)  # of it and of the reserve, by the latest withdrawal
         self._full = max(budget.min_per_second, _RESERVE) if budget.min_per_second else 0.0
         self._reserve = self._full
         self._reserve_at: float | None = None
@@ -95,19 +95,20 @@ class BudgetState:
         self._bring_up(now)
         if self._balance < _ONE and self._reserve < _ONE:
             return False
-        self._taken = taken = min(1.0, max(0.0, self._balance))
+        taken, reserve = min(1.0, max(0.0, self._balance)), min(1.0, self._reserve)
         self._slots[self._index] -= taken
         self._balance -= taken
-        self._reserve = max(0.0, self._reserve - 1)
+        self._reserve -= reserve
+        self._taken = taken, reserve
         return True
 
     def give_back(self, now: float) -> None:
         """Take the latest withdrawal back: the attempt was not made."""
         self._bring_up(now)
-        taken, self._taken = self._taken, 0.0
+        (taken, reserve), self._taken = self._taken, (0.0, 0.0)
         self._slots[self._index] += taken
         self._balance += taken
-        self._reserve = min(self._full, self._reserve + 1)
+        self._reserve = min(self._full, self._reserve + reserve)
 
     def available(self, now: float) -> float:
         """Retries that could be made at `now`."""

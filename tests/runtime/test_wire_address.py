@@ -14,7 +14,7 @@ from resilient.balance.endpoint import Endpoint
 from resilient.binding import bind
 from resilient.identity.tls import TLS
 from resilient.runtime.wire import WireSettings
-from tests.runtime.servers import Peer, serving
+from tests.runtime.servers import Peer, serve, serving
 from tests.runtime.wires import FLAVOURS, outcome, request, wired
 
 pytestmark = pytest.mark.parametrize("flavour", FLAVOURS)
@@ -122,6 +122,20 @@ def test_a_large_body_over_tls_comes_through(flavour, server_tls, settings) -> N
         post = request("POST", "https://orders.internal/", content=b"y" * 2_000_000)
         assert len(wire.send(post).content) == 3_000_000
         assert len(server.requests[0]) > 2_000_000
+
+
+def test_an_answer_too_many_in_a_tls_record_of_its_own(flavour, server_tls, settings) -> None:
+    async def twice(peer: Peer) -> None:
+        await peer.request()
+        # Two records, in one segment: what has been read of the first has the second behind it.
+        peer.writer.writelines([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"] * 2)
+        await serve(peer)
+
+    with serving(twice, tls=server_tls) as server, wired(flavour, server.endpoint, settings) as wire:
+        for _ in range(2):
+            assert wire.send(request(url="https://orders.internal/")).status_code == 200
+            assert wire.wire.in_flight == 0
+        assert len(server.peers) == 2
 
 
 def test_a_server_that_does_not_speak_tls_is_a_connect_error(flavour, settings) -> None:

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpcore2
 import httpx
 import pytest
 
 from resilient.runtime.wire import WireSettings
+from resilient.runtime.wire.answers import H11Answers
+from resilient.runtime.wire.exchange import Exchange
+from resilient.runtime.wire.http1 import HTTP1, _Parts
+from resilient.runtime.wire.http1_pool import _given, _Thread
+from resilient.runtime.wire.places import Places, key_of
 from tests.runtime.servers import Peer, serving
 from tests.runtime.wires import ENGINES, FLAVOURS, outcome, request, wired
 
@@ -233,3 +239,91 @@ def test_http_1_where_http_2_was_possible(flavour) -> None:
         for _ in range(2):
             assert wire.send(request()).content == b"ok"
         assert [response.content for response in wire.together([request() for _ in range(8)])] == [b"ok"] * 8
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([("Content-Length", "0"), ("Content-Length", "5")], id="two-lengths"),
+        pytest.param([("Content-Length", "5"), ("Transfer-Encoding", "chunked")], id="length-and-chunks"),
+        pytest.param([("Transfer-Encoding", "chunked")] * 2, id="chunks-twice"),
+        pytest.param([("Content-Length", "9" * 5000)], id="endless"),
+    ],
+)
+def test_a_request_that_two_readers_may_end_in_two_places_is_not_sent(flavour, headers) -> None:
+    with serving() as server, wired(flavour, server.endpoint) as wire:
+        wire.send(request())
+        smuggled = httpx.Request("POST", "http://orders.internal/", headers=[("Host", "orders"), *headers])
+        error = outcome(lambda: wire.send(smuggled))
+        assert isinstance(error, httpx.LocalProtocolError)
+        assert error.unsent is True
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_nobody_has_asked_for_another_protocol(flavour) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+        await peer.request()
+
+    with serving(script) as server, wired(flavour, server.endpoint) as wire:
+        assert isinstance(outcome(lambda: wire.send(request())), httpx.RemoteProtocolError)
+
+
+def test_a_busy_connection_turns_a_second_request_away_unharmed() -> None:
+    class Stream:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    stream = Stream()
+    connection = HTTP1(None, stream, None, H11Answers())
+    connection._take()
+    with pytest.raises(httpcore2.ConnectionNotAvailable):
+        connection.handle_request(Exchange(request(), {}))
+    assert not stream.closed
+
+
+def test_a_body_closed_by_another_thread_while_it_is_read_costs_the_connection() -> None:
+    class Stream:
+        closed = False
+
+        def read(self, size: int, timeout: float | None) -> bytes:
+            parts.close()  # as another thread may at this very moment
+            return OK
+
+        def close(self) -> None:
+            self.closed = True
+
+    stream = Stream()
+    connection = HTTP1(None, stream, None, H11Answers())
+    connection._answers.expect(b"GET")
+    connection._sent = True
+    parts = _Parts(connection, None)
+    assert next(parts) == b"ok"
+    assert stream.closed
+    assert not connection.is_idle()
+
+
+def test_a_waiter_is_told_why_it_gets_no_connection() -> None:
+    def create(origin: Any) -> Any:
+        if made:
+            raise OSError("no such certificate")
+        made.append(origin)
+        return object()
+
+    made: list[Any] = []
+    places = Places(create, WireSettings(max_connections=1))
+    origin = httpcore2.Origin(b"http", b"orders", 80)
+    key = key_of(origin)
+    held = places.take(key, origin)
+    waiter = _Thread(key, origin)
+    places.queue(waiter)
+    places._discard(held)
+    places._give_place()
+    waiter.wait(5.0)
+    with pytest.raises(OSError, match="no such certificate"):
+        _given(waiter)

@@ -45,8 +45,24 @@ class AsyncLink(Link, httpcore2.AsyncNetworkBackend):
         return stream
 
     def hung_up(self) -> bool:
-        """As Link says; what asyncio has already read counts as well."""
-        return (not self.multiplexed and bool(self._stream.get_extra_info("is_readable"))) or super().hung_up()
+        """As Link says; what has already been read, by asyncio or into trio's TLS, counts as well."""
+        if not self.multiplexed and (self._stream.get_extra_info("is_readable") or _holds_more(self._stream)):
+            return True
+        return super().hung_up()
+
+
+def _holds_more(stream: Any) -> bool:
+    """True if trio's TLS has taken more from the socket than was read: a response nobody asked for."""
+    tls = stream.get_extra_info("ssl_object") if isinstance(stream, CountedStream) else None
+    if tls is None:
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:  # as it should be; tickets of TLS 1.3 have been dealt with
+        return False
+    except ssl.SSLError:
+        return True
+    return True
 
 
 def on_trio() -> bool:

@@ -90,7 +90,9 @@ class LlhttpAnswers(Answers):
             return
         parser = self._parser
         self.status = parser.get_status_code()
-        if self.status < 200 and self.status != 101:
+        if self.status == 101:
+            return  # nobody has asked for it: the parser stops here, which is a failure without a head
+        if self.status < 200:
             self.reason = b""
             self.headers.clear()
             return

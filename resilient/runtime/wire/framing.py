@@ -12,6 +12,7 @@ _LINES = re.compile(
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00\r\n\f\v]*\r\n)+\r\n"
 )
 _CHUNKED = -1
+_DIGITS = 18  # of a length; Python itself refuses thousands
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -28,6 +29,8 @@ class Framing:
     def __init__(self, method: bytes, target: bytes, headers: Headers) -> None:
         self.left = 0
         self.is_last = False
+        length: int | None = None
+        chunked = False
         first, rest = [b"%b %b HTTP/1.1" % (method, target)], []
         for name, value in headers:
             size = len(name)
@@ -35,26 +38,24 @@ class Framing:
                 first.append(b"%b: %b" % (name, value))  # where RFC 9112, section 3.2 wants it
                 continue
             if size == 14 and name.lower() == b"content-length":
-                self._declare(value)
+                self.left = length = _length(value, length)
             elif size == 17 and name.lower() == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    raise httpcore2.LocalProtocolError("Only Transfer-Encoding: chunked is supported")
-                self.left = _CHUNKED
+                if value.lower() != b"chunked" or chunked:
+                    raise httpcore2.LocalProtocolError("Only Transfer-Encoding: chunked is supported, once")
+                chunked = True
             elif size == 10 and name.lower() == b"connection":
                 self.is_last |= b"close" in value.lower()
             rest.append(b"%b: %b" % (name, value))
+        if chunked:
+            if length is not None:  # a gateway in between may believe the other one (RFC 9112, section 6.2)
+                raise httpcore2.LocalProtocolError("Both Transfer-Encoding and Content-Length")
+            self.left = _CHUNKED
         if len(first) != 2:
             raise httpcore2.LocalProtocolError("Missing or repeated mandatory Host: header")
         self.head = head = b"\r\n".join((*first, *rest, b"\r\n"))
         # A line that was smuggled into a value would pass for a header, but one too many.
         if head.count(b"\n") != len(headers) + 2 or not _LINES.fullmatch(head):
             raise httpcore2.LocalProtocolError("Illegal method, target, header name or header value")
-
-    def _declare(self, value: bytes) -> None:
-        if not value.isdigit() or self.left not in (0, int(value), _CHUNKED):
-            raise httpcore2.LocalProtocolError("bad Content-Length")
-        if self.left != _CHUNKED:
-            self.left = int(value)
 
     def part(self, data: bytes) -> bytes:
         """Some of the body, as it is sent."""
@@ -76,3 +77,10 @@ class Framing:
     def whole(self, body: Any) -> bytes:
         """Head and body, where the body is in memory."""
         return b"".join((self.head, *map(self.part, body), self.end()))
+
+
+def _length(value: bytes, known: int | None) -> int:
+    """A Content-Length, which must not differ from another in the same request."""
+    if not value.isdigit() or len(value) > _DIGITS or known not in (None, int(value)):
+        raise httpcore2.LocalProtocolError("bad Content-Length")
+    return int(value)

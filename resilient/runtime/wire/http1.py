@@ -71,10 +71,13 @@ class _Conversation:
         self._idle = False
         self._closed = False
 
-    def _begin(self, exchange: Exchange) -> Framing:
+    def _take(self) -> None:
+        """Be busy; raises ConnectionNotAvailable if it is already, which does it no harm."""
         if not (self._new or self._idle):
             raise httpcore2.ConnectionNotAvailable
         self._new = self._idle = self._sent = False
+
+    def _begin(self, exchange: Exchange) -> Framing:
         framing = Framing(exchange.method, exchange.url.target, exchange.headers)
         self._answers.expect(exchange.method)
         self._is_last = framing.is_last
@@ -143,12 +146,9 @@ class HTTP1(_Conversation):
         """Send the request, and return the response with its body still to be read."""
         assert isinstance(request, Exchange)
         timeouts = request.extensions.get("timeout") or {}
+        self._take()
         try:
-            framing = self._begin(request)
-            try:  # noqa: SIM105 - no context manager for each request
-                self._send(framing, request.stream, timeouts.get("write"))
-            except httpcore2.WriteError:
-                pass  # the peer may have answered before it stopped reading
+            self._send(self._begin(request), request.stream, timeouts.get("write"))
             patience = timeouts.get("read")
             answers = self._answers
             while not answers.head:
@@ -163,15 +163,21 @@ class HTTP1(_Conversation):
         return self._reply(_Parts(self, patience))
 
     def _send(self, framing: Framing, body: Any, timeout: float | None) -> None:
-        stream = self._stream
         if framing.left < _ONE_WRITE and is_whole(body):
-            stream.write(framing.whole(body), timeout)
-        else:
-            stream.write(framing.head, timeout)
+            self._sent = self._write(framing.whole(body), timeout)
+        elif self._write(framing.head, timeout):
             for data in body:
-                stream.write(framing.part(data), timeout)
-            stream.write(framing.end(), timeout)
-        self._sent = True
+                if not self._write(framing.part(data), timeout):
+                    return
+            self._sent = self._write(framing.end(), timeout)
+
+    def _write(self, data: bytes, timeout: float | None) -> bool:
+        """False if the peer has stopped reading: it may have answered before."""
+        try:
+            self._stream.write(data, timeout)
+        except httpcore2.WriteError:
+            return False
+        return True
 
     def finish(self) -> None:
         """A response was closed: be idle, or close."""
@@ -185,13 +191,18 @@ class HTTP1(_Conversation):
 
 
 class _Parts:
-    """The body of a response, as it arrives."""
+    """The body of a response, as it arrives.
 
-    __slots__ = ("_connection", "_ready", "_timeout")
+    Another thread may close it meanwhile. The connection is of no further use then, since what
+    arrives next on it could be taken by the reader here.
+    """
+
+    __slots__ = ("_connection", "_is_reading", "_ready", "_timeout")
 
     def __init__(self, connection: HTTP1, timeout: float | None) -> None:
         self._connection: HTTP1 | None = connection
         self._timeout = timeout
+        self._is_reading = False
         self._ready: Iterator[bytes] = iter(())
 
     def __iter__(self) -> Iterator[bytes]:
@@ -200,6 +211,13 @@ class _Parts:
     def __next__(self) -> bytes:
         for part in self._ready:
             return part
+        self._is_reading = True
+        try:
+            return self._read()
+        finally:
+            self._is_reading = False
+
+    def _read(self) -> bytes:
         connection = self._connection
         if connection is None:
             raise StopIteration
@@ -213,8 +231,12 @@ class _Parts:
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            self._ready = iter(())
+        if connection is None:
+            return
+        self._ready = iter(())
+        if self._is_reading:
+            connection.close()
+        else:
             connection.finish()
 
 
@@ -227,12 +249,9 @@ class AsyncHTTP1(_Conversation):
         """Send the request, and return the response with its body still to be read."""
         assert isinstance(request, Exchange)
         timeouts = request.extensions.get("timeout") or {}
+        self._take()
         try:
-            framing = self._begin(request)
-            try:  # noqa: SIM105 - no context manager for each request
-                await self._send(framing, request.stream, timeouts.get("write"))
-            except httpcore2.WriteError:
-                pass  # the peer may have answered before it stopped reading
+            await self._send(self._begin(request), request.stream, timeouts.get("write"))
             patience = timeouts.get("read")
             answers = self._answers
             while not answers.head:
@@ -248,21 +267,28 @@ class AsyncHTTP1(_Conversation):
 
     async def _send(self, framing: Framing, body: Any, timeout: float | None) -> None:
         if framing.left < _ONE_WRITE and is_whole(body):
-            await self._stream.write(framing.whole(body), timeout)
-        else:
-            await self._stream_body(framing, body.__aiter__(), timeout)
-        self._sent = True
+            self._sent = await self._write(framing.whole(body), timeout)
+        elif await self._write(framing.head, timeout) and await self._send_parts(framing, body, timeout):
+            self._sent = await self._write(framing.end(), timeout)
 
-    async def _stream_body(self, framing: Framing, parts: Any, timeout: float | None) -> None:
-        stream = self._stream
+    async def _send_parts(self, framing: Framing, body: Any, timeout: float | None) -> bool:
+        parts = body.__aiter__()
         try:
-            await stream.write(framing.head, timeout)
             async for data in parts:
-                await stream.write(framing.part(data), timeout)
+                if not await self._write(framing.part(data), timeout):
+                    return False
         finally:
             if hasattr(parts, "aclose"):
                 await parts.aclose()
-        await stream.write(framing.end(), timeout)
+        return True
+
+    async def _write(self, data: bytes, timeout: float | None) -> bool:
+        """False if the peer has stopped reading: it may have answered before."""
+        try:
+            await self._stream.write(data, timeout)
+        except httpcore2.WriteError:
+            return False
+        return True
 
     async def finish(self) -> None:
         """A response was closed: be idle, or close."""

@@ -54,10 +54,12 @@ class HTTP1Pool(_Pool):
                     with suppress(httpcore2.ConnectionNotAvailable):  # the peer has hung up
                         response = connection.handle_request(exchange)
                         break
-                connection = places.another(connection, key, origin)
+                connection = places.another(connection, key, origin) or self._wait(key, exchange)
         except BaseException:
-            connection.close()
-            self.release(connection)
+            try:
+                connection.close()
+            finally:
+                self.release(connection)
             raise
         if type(response.stream) is list:  # nothing is to come
             self.release(connection)
@@ -85,8 +87,8 @@ class HTTP1Pool(_Pool):
             self._close_discarded()
 
     def _close_discarded(self) -> None:
-        with suppress(IndexError):  # another thread was faster
-            while True:
+        while self._places.discarded:
+            with suppress(Exception):  # IndexError: another thread was faster
                 self._places.discarded.pop().close()
 
     def close(self) -> None:
@@ -115,10 +117,12 @@ class AsyncHTTP1Pool(_Pool):
                         break
                     except httpcore2.ConnectionNotAvailable:  # the peer has hung up
                         pass
-                connection = places.another(connection, key, origin)
+                connection = places.another(connection, key, origin) or await self._wait(key, exchange)
         except BaseException:
-            await shielded(connection.aclose)
-            await self.release(connection)
+            try:
+                await shielded(connection.aclose)
+            finally:
+                await self.release(connection)
             raise
         if type(response.stream) is list:  # nothing is to come
             await self.release(connection)
@@ -147,7 +151,8 @@ class AsyncHTTP1Pool(_Pool):
 
     async def _close_discarded(self) -> None:
         while self._places.discarded:
-            await shielded(self._places.discarded.pop().aclose)
+            with suppress(Exception):
+                await shielded(self._places.discarded.pop().aclose)
 
     async def aclose(self) -> None:
         """Close all connections. What is under way on them fails, and so does who waits for one."""
@@ -159,6 +164,8 @@ def _given(waiter: _Waiting) -> Any:
     """What it has waited for."""
     if waiter.connection is not None:
         return waiter.connection
+    if waiter.error is not None:
+        raise waiter.error
     if waiter.refused:
         raise httpcore2.ConnectError("the wire has been closed")
     raise httpcore2.PoolTimeout
@@ -171,12 +178,18 @@ class _Waiting:
         self.key = key
         self.origin = origin
         self.connection: Any = None
+        self.error: Exception | None = None
         self.refused = False
 
     def give(self, connection: Any) -> None:
         """Of a Waiter."""
         self.connection = connection
         self.refused = connection is None
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Of a Waiter."""
+        self.error = error
         self._wake()
 
     def _wake(self) -> None:

@@ -44,6 +44,9 @@ class Waiter(Protocol):
     def give(self, connection: Any) -> None:
         """It is this request's from now on, also if it gives up before it notices. None: there will be none."""
 
+    def fail(self, error: Exception) -> None:
+        """None could be made."""
+
 
 class Places:
     """The places of a pool. Every connection is idle on a stack, or held by one request.
@@ -179,7 +182,12 @@ class Places:
     def _give_place(self) -> None:
         if self._waiting and len(self._open) < self._limit:
             waiter, _ = self._waiting.popitem(last=False)
-            waiter.give(self._new(waiter.key, waiter.origin))
+            try:
+                connection = self._new(waiter.key, waiter.origin)
+            except Exception as error:  # such as a certificate that has gone: not the releasing one's fault
+                waiter.fail(error)
+            else:
+                waiter.give(connection)
 
     def _rest(self, connection: Any, key: Key) -> None:
         if self._idle_count >= self._keep:

@@ -214,7 +214,10 @@ class AsyncWire(_Common):
         if self._lost:
             await self._close_lost()
         exchange = self._exchange(request)
-        self.in_flight += 1
+        if HAS_GIL:
+            self.in_flight += 1
+        else:
+            count(self, 1)
         try:
             response = await self._pool.handle_async_request(exchange)
         except Exception as error:
