@@ -97,4 +97,4 @@ def errors(client: resilient.Client) -> None:
     except resilient.CircuitOpen as error:
         assert_type(error.retry_in, float | None)
     except resilient.MeshError as error:
-        assert_type(error.report, resilient.CallReport | None)
+        assert_type(error.report, resilient.CallReport)
