@@ -9,12 +9,13 @@ import httpcore2
 
 from resilient.balance.endpoint import Endpoint
 from resilient.runtime.wire.answers import Answers, H11Answers
+from resilient.runtime.wire.async_http1 import AsyncHTTP1
 from resilient.runtime.wire.async_link import AsyncLink
 from resilient.runtime.wire.blocking import BlockingLink
 from resilient.runtime.wire.body import LoadedBody
 from resilient.runtime.wire.deadline import Turn
 from resilient.runtime.wire.exchange import Exchange, is_plain
-from resilient.runtime.wire.http1 import HTTP1, AsyncHTTP1
+from resilient.runtime.wire.http1 import HTTP1
 from resilient.runtime.wire.link import Generation, Link
 from resilient.runtime.wire.settings import WireSettings
 from resilient.runtime.wire.single import AsyncSingle, Single
