@@ -23,7 +23,7 @@ import resilient
 from resilient import Limit, Mesh, Policy, Service
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import HTTPX
-from resilient.runtime import carrier
+from resilient.runtime import wires
 from resilient.runtime.wire import WireSettings
 from tests.compat.certificates import Certificates
 from tests.runtime.servers import Peer, Server, serving
@@ -536,8 +536,8 @@ class TestWires:
 
     @pytest.fixture
     def wires(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        monkeypatch.setattr(carrier, "Wire", FakeWire)
-        return carrier.Wires(WireSettings(), HTTPX)
+        monkeypatch.setattr(wires, "Wire", FakeWire)
+        return wires.Wires(WireSettings(), HTTPX)
 
     def test_a_wire_that_comes_while_the_others_are_closed(self, wires: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         first, known = wires._open(Endpoint("10.0.0.1", 80)), wires._wires

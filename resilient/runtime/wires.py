@@ -1,0 +1,132 @@
+"""The wires of a client: a pool of connections per endpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any, Self
+
+from resilient.balance.endpoint import Endpoint
+from resilient.binding import Binding
+from resilient.core.effects import Send
+from resilient.runtime.cap import Cap
+from resilient.runtime.doubles import Doubles
+from resilient.runtime.wire import AsyncWire, Wire, WireSettings
+
+SWEEP_INTERVAL = 5.0
+"""Seconds between looks for wires that nobody uses any more; done while a request passes."""
+
+
+class WiresOfClient:
+    """What the wires of a client have in common, however one waits: settings, the cap, who stands in for them."""
+
+    def __init__(self, settings: WireSettings, binding: Binding, total: int | None = None) -> None:
+        self._settings = settings
+        self._binding = binding
+        self._cap = Cap(total, binding) if total is not None else None
+        self._closed = False
+        self._doubles = Doubles(binding, settings)
+        _all.add(self)
+
+    @property
+    def dials(self) -> bool:
+        """True: we connect, unless a test double stands in for the network."""
+        return not self._doubles.active()
+
+    follows_picks = dials
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("the client has been closed")
+
+    def _leave_to_parent(self, wires: Mapping[str, Wire | AsyncWire]) -> None:
+        inherited.append(wires)
+        for wire in wires.values():
+            wire.after_fork()
+        if self._cap is not None:
+            self._cap.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: these connections are the parent's."""
+
+
+class Wires(WiresOfClient):
+    """A pool of connections per endpoint, made when first used, closed when long unused."""
+
+    def __init__(self, settings: WireSettings, binding: Binding, total: int | None = None) -> None:
+        super().__init__(settings, binding, total)
+        self._wires: dict[str, Wire] = {}
+        self._next_sweep = time.monotonic() + SWEEP_INTERVAL
+
+    def send(self, request: Any, effect: Send) -> Any:
+        """Send on the endpoint's own connections."""
+        if self._doubles.active():
+            return self._doubles.transport().handle_request(request)
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._sweep(now)
+        endpoint = effect.pick.stats.endpoint
+        wire = self._wires.get(endpoint.address)
+        if wire is None:
+            wire = self._open(endpoint)
+        if self._cap is None:
+            return wire.send(request, resend=effect.resend)
+        self._cap.enter(request)
+        try:
+            response = wire.send(request, resend=effect.resend)
+        except BaseException:
+            self._cap.leave()
+            raise
+        return self._cap.until_closed(response)
+
+    def _open(self, endpoint: Endpoint) -> Wire:
+        self._refuse_if_closed()
+        wires = self._wires
+        wire = wires.setdefault(endpoint.address, Wire(endpoint, self._settings, self._binding))
+        if self._closed:  # by another thread meanwhile, which may have missed this one
+            wire.close()
+            self._refuse_if_closed()
+        return wire
+
+    def _sweep(self, now: float) -> None:
+        self._next_sweep = now + SWEEP_INTERVAL
+        for address, wire in list(self._wires.items()):
+            if wire.unused(now):
+                self._wires.pop(address, None)
+                wire.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: these connections are the parent's."""
+        wires, self._wires = self._wires, {}
+        self._leave_to_parent(wires)
+
+    def close(self) -> None:
+        """Close all connections. What is under way on them fails, and is not tried again."""
+        self._closed = True
+        wires, self._wires = self._wires, {}
+        for wire in list(wires.values()):  # another thread may add one, and closes it itself
+            wire.close()
+        self._doubles.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+inherited: list[object] = []
+"""What is a parent process's: never collected, since that could reach what they share."""
+
+_all: weakref.WeakSet[WiresOfClient] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for wires in list(_all):
+        wires.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
