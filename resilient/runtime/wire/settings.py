@@ -24,9 +24,9 @@ class WireSettings:
     after `keepalive_expiry` seconds (5, as httpx; None for never). A connection older than
     `max_connection_age` seconds takes no further request (None: no limit, as Envoy's
     `max_connection_duration`); each one draws an age up to 10 % smaller, so that
-    connections opened together are not closed together. `http2` needs the `h2` package. `engine` is what reads
-    HTTP/1.1: "default", which is h11, or "fast", with llhttp, which needs the
-    `httptools` package: `pip install resilient-mesh[fast]`.
+    connections opened together are not closed together. `http2` needs the `h2` package.
+    `engine` is what reads HTTP/1.1: "default", which is h11, or "fast", which is llhttp and
+    needs the `httptools` package: `pip install resilient-mesh[fast]`.
     """
 
     tls: TLS = TLS()
