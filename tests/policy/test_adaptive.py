@@ -11,16 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from resilient import AdaptiveLimit, ConfigError, GradientLimit
 from resilient.core.outcome import Kind, Outcome, Safety
-
-
-class Waiter:
-    def __init__(self, *, gone: bool = False) -> None:
-        self.woken = 0
-        self.gone = gone
-
-    def wake(self) -> bool:
-        self.woken += 1
-        return not self.gone
+from tests.policy.waiters import Waiter
 
 
 def outcome(kind: Kind, reason: str = "", *, seconds: float = 0.1, **fields: Any) -> Outcome:

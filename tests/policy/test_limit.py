@@ -11,16 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from resilient import ConfigError, Limit
 from resilient.policy.limit import LimitState
-
-
-class Waiter:
-    def __init__(self, *, gone: bool = False) -> None:
-        self.woken = 0
-        self.gone = gone
-
-    def wake(self) -> bool:
-        self.woken += 1
-        return not self.gone
+from tests.policy.waiters import Waiter
 
 
 def test_a_place_goes_to_the_first_in_the_queue() -> None:
