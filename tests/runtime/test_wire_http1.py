@@ -209,6 +209,18 @@ def _wired(flavour: str, server: Any, engine: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200"], ids=["nothing", "half-a-head"])
+def test_a_peer_that_hangs_up_is_told_of_in_the_usual_words(flavour, answer) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer)
+
+    with serving(script) as server, wired(flavour, server.endpoint) as wire:
+        error = outcome(lambda: wire.send(request()))
+        assert str(error) == "Server disconnected without sending a response."
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
 def test_a_small_answer_frees_its_connection_before_it_is_read(flavour) -> None:
     settings = WireSettings(max_connections=1)
     with serving() as server, wired(flavour, server.endpoint, settings) as wire:

@@ -17,6 +17,8 @@ from resilient.runtime.wire.framing import Headers
 
 LARGEST_HEAD = 100 * 1024
 """Bytes; as httpcore."""
+DISCONNECTED = "Server disconnected without sending a response."
+"""httpcore's words, which are known from many logs; h11's tell of its states."""
 
 
 class Answers:
@@ -105,6 +107,8 @@ class H11Answers(Answers):
     def feed(self, data: bytes) -> None:
         """Take what has arrived; b"" at the end of the connection."""
         assert self._connection is not None
+        if not data and not self.head:
+            self.fail(DISCONNECTED)
         self._connection.receive_data(data)
         try:
             while not self.complete and self._take(self._connection.next_event()):
@@ -124,8 +128,6 @@ class H11Answers(Answers):
             self.headers = event.headers.raw_items()
         elif kind is h11.EndOfMessage:
             self._finish()
-        elif kind is h11.ConnectionClosed:
-            self.fail("Server disconnected without sending a response.")
         else:
             return kind is h11.InformationalResponse
         return True

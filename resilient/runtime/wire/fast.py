@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import httptools
 
-from resilient.runtime.wire.answers import LARGEST_HEAD, Answers
+from resilient.runtime.wire.answers import DISCONNECTED, LARGEST_HEAD, Answers
 
 _END = b"\r\n\r\n"  # of a response without a body, or in chunks
 
@@ -63,7 +63,7 @@ class LlhttpAnswers(Answers):
     def _end(self) -> None:
         self.keep_alive = False
         if not self.head:
-            self.fail("Server disconnected without sending a response.")
+            self.fail(DISCONNECTED)
         if any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             self.fail("peer closed connection without sending complete message body")
         self.complete = True
