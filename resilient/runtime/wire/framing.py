@@ -7,10 +7,10 @@ from typing import Any
 
 import httpcore2
 
-_LINES = re.compile(
-    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.1\r\n"
-    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00\r\n\f\v]*\r\n)+\r\n"
-)
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TARGET = rb"[^\x00-\x20\x7f]+"
+_VALUE = rb"[^\x00\r\n\f\v]*"
+_LINES = re.compile(rb"%b %b HTTP/1\.1\r\n(?:%b: %b\r\n)+\r\n" % (_TOKEN, _TARGET, _TOKEN, _VALUE))
 _CHUNKED = -1
 _DIGITS = 18  # of a length; Python itself refuses thousands
 
@@ -41,7 +41,8 @@ class Framing:
                 self.left = length = _length(value, length)
             elif size == 17 and name.lower() == b"transfer-encoding":
                 if value.lower() != b"chunked" or chunked:
-                    raise httpcore2.LocalProtocolError("Only Transfer-Encoding: chunked is supported, once")
+                    message = f"bad Transfer-Encoding: {value!r}, only 'chunked' is supported, once"
+                    raise httpcore2.LocalProtocolError(message)
                 chunked = True
             elif size == 10 and name.lower() == b"connection":
                 self.is_last |= b"close" in value.lower()
@@ -55,7 +56,7 @@ class Framing:
         self.head = head = b"\r\n".join((*first, *rest, b"\r\n"))
         # A line that was smuggled into a value would pass for a header, but one too many.
         if head.count(b"\n") != len(headers) + 2 or not _LINES.fullmatch(head):
-            raise httpcore2.LocalProtocolError("Illegal method, target, header name or header value")
+            raise httpcore2.LocalProtocolError(_fault(method, target, headers))
 
     def part(self, data: bytes) -> bytes:
         """Some of the body, as it is sent."""
@@ -79,8 +80,16 @@ class Framing:
         return b"".join((self.head, *map(self.part, body), self.end()))
 
 
+def _fault(method: bytes, target: bytes, headers: Headers) -> str:
+    """What is wrong with a head."""
+    parts = [("method", _TOKEN, method), ("target", _TARGET, target)]
+    for name, value in headers:
+        parts += [("header name", _TOKEN, name), (f"value of the header {name!r}", _VALUE, value)]
+    return next(f"Illegal {what}: {part!r}" for what, legal, part in parts if not re.fullmatch(legal, part))
+
+
 def _length(value: bytes, known: int | None) -> int:
     """A Content-Length, which must not differ from another in the same request."""
     if not value.isdigit() or len(value) > _DIGITS or known not in (None, int(value)):
-        raise httpcore2.LocalProtocolError("bad Content-Length")
+        raise httpcore2.LocalProtocolError(f"bad Content-Length: {value[:40]!r}, expected one number")
     return int(value)
