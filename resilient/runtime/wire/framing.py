@@ -8,8 +8,8 @@ from typing import Any
 import httpcore2
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_TARGET = rb"[^\x00-\x20\x7f]+"
-_VALUE = rb"[^\x00\r\n\f\v]*"
+_TARGET = rb"[\x21-\x7e]+"
+_VALUE = rb"(?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?"  # as h11 has it: no space at either end
 _LINES = re.compile(rb"%b %b HTTP/1\.1\r\n(?:%b: %b\r\n)+\r\n" % (_TOKEN, _TARGET, _TOKEN, _VALUE))
 _CHUNKED = -1
 _DIGITS = 18  # of a length; Python itself refuses thousands
