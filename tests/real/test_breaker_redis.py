@@ -10,12 +10,11 @@ import time
 
 import pybreaker
 import pytest
+import redis
 
 from resilient.core.outcome import Kind, Outcome
 from resilient.policy.breaker import Breaker, BreakerState
 from resilient.runtime.breaker_mirror import BreakerMirror
-
-redis = pytest.importorskip("redis")
 
 SUCCESS = Outcome(Kind.SUCCESS)
 FAILURE = Outcome(Kind.FAILURE, "5xx")
