@@ -82,7 +82,7 @@ class Mesh:
         self._is_forked = False
         self.closed = False
         self.snapshot = Snapshot(MeshConfig({}, Policy(), False), {})
-        weakref.finalize(self, self._control.close, 0.0)
+        weakref.finalize(self, self._control.close, 0.0).atexit = False  # which waits, a collection must not
         self.apply(MeshConfig(services or {}, policy or Policy(), strict))
         _meshes.add(self)
 

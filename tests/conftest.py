@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +22,38 @@ from tests.real.procs import IN_CI
 def pytest_configure(config: pytest.Config) -> None:
     if IN_CI:
         _refuse_the_source_tree()
+    sys.addaudithook(_refuse_to_leave_the_machine)
     engine = os.environ.get("RESILIENT_TEST_WIRE")
     if engine:
         _speak_with(engine)
+
+
+def _refuse_to_leave_the_machine(event: str, args: tuple[Any, ...]) -> None:
+    """Tests talk to loopback alone; addresses such as 10.0.0.1 are names in them, never dialled."""
+    if event not in ("socket.connect", "socket.sendto"):
+        return
+    address = args[1]
+    if isinstance(address, tuple) and not _is_loopback(str(address[0])):
+        left.append(f"{event} to {address}")
+        raise PermissionError(f"a test may not reach {address}")
+
+
+left: list[str] = []
+"""What a test dialled outside this machine; the code under test may have taken the error for a fault."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@pytest.fixture(autouse=True)
+def _stays_here() -> Iterator[None]:
+    left.clear()
+    yield
+    assert left == [], "a test may reach loopback alone"
 
 
 def _speak_with(engine: str) -> None:

@@ -9,7 +9,7 @@ import resilient
 from resilient.balance.endpoint import Endpoint, Locality
 from resilient.core.check import ConfigError
 
-OLD, NEW = Endpoint("10.0.0.1", 1, labels={"version": "v1"}), Endpoint("10.0.0.1", 2, labels={"version": "v2"})
+OLD, NEW = Endpoint("127.0.0.1", 1, labels={"version": "v1"}), Endpoint("127.0.0.1", 2, labels={"version": "v2"})
 BOTH = resilient.static([OLD, NEW])
 
 
@@ -72,7 +72,7 @@ def test_wrong_subsets_are_refused(options, message) -> None:
 HERE, THERE = Locality("eu", "eu-1a"), Locality("eu", "eu-1b")
 ZONES = {
     "orders": resilient.Service(
-        resilient.static([Endpoint("10.0.0.1", 1, locality=HERE), Endpoint("10.0.0.1", 2, locality=THERE)])
+        resilient.static([Endpoint("127.0.0.1", 1, locality=HERE), Endpoint("127.0.0.1", 2, locality=THERE)])
     )
 }
 
@@ -114,11 +114,11 @@ def test_a_file_says_it_all(tmp_path) -> None:
         interval = "5s"
         expected_statuses = [200, 204]
         [services.orders]
-        resolver = ["10.0.0.1:80"]
+        resolver = ["127.0.0.1:1"]
         subset = {version = "v2"}
         subset_fallback = "any"
         [services.stock]
-        resolver = ["10.0.0.1:80"]
+        resolver = ["127.0.0.1:1"]
         policy.health = {protocol = "grpc"}
         """
     )

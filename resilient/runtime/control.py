@@ -7,9 +7,11 @@ never wait for it, but for the first resolution of a service.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -170,6 +172,7 @@ class Control:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._turns: asyncio.Semaphore
+        _controls.add(self)
 
     @property
     def running(self) -> bool:
@@ -254,16 +257,37 @@ def process_control() -> Control:
     return Control()
 
 
+_controls: weakref.WeakSet[Control] = weakref.WeakSet()
+
+_LAST_WAIT = 1.0
+"""Seconds that the end of the program waits for the threads: tasks that it cuts off complain."""
+
+
+@atexit.register
+def _close_all() -> None:
+    controls = list(_controls)
+    for control in controls:
+        control.close(0.0)
+    latest = time.monotonic() + _LAST_WAIT
+    for control in controls:
+        control.close(max(0.0, latest - time.monotonic()))
+
+
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.set_default_executor(DaemonThreads())
     try:
         loop.run_forever()
-        tasks = asyncio.all_tasks(loop)
+        _end_tasks(loop)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel all, those too that a timer begins while others end."""
+    while tasks := asyncio.all_tasks(loop):
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()

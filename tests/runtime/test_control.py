@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -34,6 +35,29 @@ def test_what_is_repeated_goes_on_after_a_failure(no_leaks: None, caplog: pytest
     wait_for(lambda: len(calls) > 5)
     control.close()
     assert [record.levelno for record in caplog.records if record.name == "resilient.discovery"] == [logging.ERROR]
+
+
+def test_what_begins_while_it_ends_is_ended_too(no_leaks: None, caplog: pytest.LogCaptureFixture) -> None:
+    """As by a timer that is due just then; asyncio tells of a task that is left behind."""
+    control, began, ended = Control(), threading.Event(), threading.Event()
+
+    async def first() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            asyncio.get_running_loop().call_soon(begin, asyncio.sleep(1000))
+            ended.set()
+
+    def begin(work: Coroutine[Any, Any, None]) -> None:
+        asyncio.get_running_loop().create_task(work)
+
+    control.spawn(lambda: begin(first()))
+    assert began.wait(10)
+    control.close()
+    assert ended.is_set()
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_few_block_at_a_time(no_leaks: None) -> None:

@@ -372,6 +372,26 @@ class TestEndOfTheInterpreter:
             "-",
         )
 
+    def test_a_source_that_takes_its_time_to_end(self) -> None:
+        written = script(
+            """
+            from contextlib import suppress
+            class Slow:
+                async def watch(self):
+                    try:
+                        yield (resilient.Endpoint("127.0.0.1", 1),)
+                        await asyncio.sleep(1000)
+                    finally:
+                        await asyncio.sleep(0.2)
+                        print("ended", file=sys.stderr)
+            mesh = resilient.Mesh({"orders": resilient.Service(Slow())})
+            with suppress(httpx.ConnectError):
+                resilient.Client(mesh=mesh).get("http://orders/")
+            """,
+            "-",
+        )
+        assert written == "ended\n"
+
     def test_a_hedge_that_hangs(self) -> None:
         async def hang_at_first(peer: Peer) -> None:
             await peer.request()
