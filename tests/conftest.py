@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
 import sysconfig
 import threading
@@ -29,12 +30,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _refuse_to_leave_the_machine(event: str, args: tuple[Any, ...]) -> None:
-    """Tests talk to loopback alone; addresses such as 10.0.0.1 are names in them, never dialled."""
+    """Tests talk to loopback alone; addresses such as 10.0.0.1 are names in them, never dialled.
+
+    Nor are the name servers of the machine asked: to them no name is known. A datagram socket may be
+    connected, which sends nothing: so routes are looked up.
+    """
     if event not in ("socket.connect", "socket.sendto"):
         return
-    address = args[1]
-    if isinstance(address, tuple) and not _is_loopback(str(address[0])):
+    sock, address = args
+    is_stream = sock.type == socket.SOCK_STREAM
+    if not isinstance(address, tuple) or _is_loopback(str(address[0])):
+        return
+    if is_stream:
         left.append(f"{event} to {address}")
+    if is_stream or event == "socket.sendto":
         raise PermissionError(f"a test may not reach {address}")
 
 

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.parametrize("flav
 
 
 def mesh_of(server: Any, policy: resilient.Policy = POLICY) -> resilient.Mesh:
-    return resilient.Mesh({"orders": resilient.Service([server.endpoint.address], policy)})
+    return resilient.Mesh({"orders": resilient.Service([server.endpoint.address], policy)}, max_lag=60.0)
 
 
 def within(seconds: float) -> dict[str, Any]:

@@ -57,7 +57,9 @@ def met(
     flavour: str, servers: list[Server], trust: ssl.SSLContext, policy: resilient.Policy = POLICY
 ) -> Iterator[Caller]:
     """A client of these servers."""
-    mesh = resilient.Mesh({"orders": resilient.Service([server.endpoint.address for server in servers], policy)})
+    mesh = resilient.Mesh(
+        {"orders": resilient.Service([server.endpoint.address for server in servers], policy)}, max_lag=60.0
+    )
     with calling(flavour, mesh, http2=True, verify=trust) as caller:
         yield caller
 

@@ -63,7 +63,9 @@ def requests(method: str) -> list[Request]:
 
 
 def mesh_of(servers: list[Any], policy: resilient.Policy) -> resilient.Mesh:
-    return resilient.Mesh({"orders": resilient.Service([server.endpoint.address for server in servers], policy)})
+    return resilient.Mesh(
+        {"orders": resilient.Service([server.endpoint.address for server in servers], policy)}, max_lag=60.0
+    )
 
 
 def tried(result: Any) -> dict[str, str]:
