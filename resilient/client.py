@@ -36,7 +36,8 @@ def signed_like(base: type[Any]) -> Callable[[Constructor], Constructor]:
     """
 
     def sign(constructor: Constructor) -> Constructor:
-        own = [one for one in signature(constructor).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        joined = signature(_MeshClient.__init__).parameters.values()
+        own = [one for one in joined if one.kind is not Parameter.VAR_KEYWORD]
         _, *taken = signature(base.__init__).parameters.values()
         constructor.__signature__ = Signature([*own, *taken], return_annotation="None")  # type: ignore[attr-defined]
         return constructor
@@ -56,7 +57,15 @@ class _MeshClient:
     _plain_transport: ClassVar[type[Any]]
     _is_instrumented_by_opentelemetry = False
 
-    def _join(self, mesh: Mesh | None, policy: Policy | None, max_connection_age: float | None, wire: Engine) -> None:
+    def __init__(
+        self,
+        *,
+        mesh: Mesh | None = None,
+        policy: Policy | None = None,
+        max_connection_age: float | None = None,
+        wire: Engine = "default",
+        **options: Any,
+    ) -> None:
         if mesh is not None and policy is not None:
             raise TypeError("give `mesh` or `policy`, not both: a Mesh has a policy of its own")
         check.instance("mesh", mesh, (Mesh, type(None)), "a resilient.Mesh")
@@ -67,6 +76,10 @@ class _MeshClient:
         self.mesh = mesh if mesh is not None else Mesh(policy=policy)
         self._max_connection_age = max_connection_age
         self._engine: Engine = wire
+        mounts: Mapping[str, Any] = options.get("mounts") or {}
+        carrying = {pattern: self._carrying(transport) for pattern, transport in mounts.items()}
+        super().__init__(**{**options, "mounts": carrying})
+        self.cookies = self._cookies
 
     def _carrying(self, transport: Any) -> Any:
         """A transport of the user's as what carries our attempts; one of ours as it is."""
@@ -74,23 +87,21 @@ class _MeshClient:
             return transport
         return self._mesh_transport(self.mesh, transport=transport)
 
-    def _with_mounts(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of the constructor, mounted transports made to carry attempts too."""
-        mounts: Mapping[str, Any] = options.get("mounts") or {}
-        carrying = {pattern: self._carrying(transport) for pattern, transport in mounts.items()}
-        return {**options, "mounts": carrying}
+    def _tls(self, options: dict[str, Any]) -> TLS:
+        """Take what concerns TLS out of the options."""
+        return TLS(
+            options.pop("verify"),
+            options.pop("cert"),
+            options.pop("trust_env"),
+            create=self._binding.create_ssl_context,
+        )
 
     def _init_transport(self, *_: Any, **options: Any) -> Any:
         transport = options.pop("transport")
         if transport is not None:
             return self._carrying(transport)
         limits = options.pop("limits")
-        tls = TLS(
-            options.pop("verify"),
-            options.pop("cert"),
-            options.pop("trust_env"),
-            create=self._binding.create_ssl_context,
-        )
+        tls = self._tls(options)
         # httpx's default of 20 idle connections makes a busy client reconnect all the time;
         # left at its default, each endpoint may keep as many as it may open.
         default = (limits.max_connections, limits.max_keepalive_connections) == _DEFAULT_LIMITS
@@ -107,13 +118,7 @@ class _MeshClient:
         return self._mesh_transport(self.mesh, settings=settings, max_connections=total)
 
     def _init_proxy_transport(self, *proxy: Any, **options: Any) -> Any:
-        tls = TLS(
-            options.pop("verify"),
-            options.pop("cert"),
-            options.pop("trust_env"),
-            create=self._binding.create_ssl_context,
-        )
-        context = tls.context(http2=options["http2"])
+        context = self._tls(options).context(http2=options["http2"])
         plain = self._plain_transport(proxy=proxy[0], verify=context, **options)
         return self._mesh_transport(self.mesh, transport=plain, through_proxy=True)
 
@@ -195,7 +200,16 @@ class AsyncClientBase(_MeshClient):
             self._leave()
 
 
-class _Options(TypedDict, total=False):
+class MeshOptions(TypedDict, total=False):
+    """What our constructors take beside those of the HTTP library."""
+
+    mesh: Mesh | None
+    policy: Policy | None
+    max_connection_age: float | None
+    wire: Engine
+
+
+class _Options(MeshOptions, total=False):
     auth: AuthTypes | None
     params: QueryParamTypes | None
     headers: HeaderTypes | None
@@ -244,18 +258,8 @@ class Client(SyncClient, httpx.Client):
     _plain_transport = httpx.HTTPTransport
 
     @signed_like(httpx.Client)
-    def __init__(
-        self,
-        *,
-        mesh: Mesh | None = None,
-        policy: Policy | None = None,
-        max_connection_age: float | None = None,
-        wire: Engine = "default",
-        **options: Unpack[ClientOptions],
-    ) -> None:
-        self._join(mesh, policy, max_connection_age, wire)
-        super().__init__(**self._with_mounts(options))
-        self.cookies = self._cookies
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        super().__init__(**options)
 
 
 class AsyncClient(AsyncClientBase, httpx.AsyncClient):
@@ -265,15 +269,5 @@ class AsyncClient(AsyncClientBase, httpx.AsyncClient):
     _plain_transport = httpx.AsyncHTTPTransport
 
     @signed_like(httpx.AsyncClient)
-    def __init__(
-        self,
-        *,
-        mesh: Mesh | None = None,
-        policy: Policy | None = None,
-        max_connection_age: float | None = None,
-        wire: Engine = "default",
-        **options: Unpack[AsyncClientOptions],
-    ) -> None:
-        self._join(mesh, policy, max_connection_age, wire)
-        super().__init__(**self._with_mounts(options))
-        self.cookies = self._cookies
+    def __init__(self, **options: Unpack[AsyncClientOptions]) -> None:
+        super().__init__(**options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 try:
     import httpx2
@@ -19,9 +19,6 @@ except ImportError as error:  # pragma: no cover - the message is the point
 
 from resilient import client, transport
 from resilient.binding import bind
-from resilient.mesh import Mesh
-from resilient.policy.policy import Policy
-from resilient.runtime.wire.settings import Engine
 
 __all__ = ["AsyncClient", "AsyncMeshTransport", "Client", "MeshTransport"]
 
@@ -40,7 +37,7 @@ class AsyncMeshTransport(transport.AsyncTransport, httpx2.AsyncBaseTransport):
     _binding = HTTPX2
 
 
-class _Options(TypedDict, total=False):
+class _Options(client.MeshOptions, total=False):
     auth: AuthTypes | None
     params: QueryParamTypes | None
     headers: HeaderTypes | None
@@ -82,18 +79,8 @@ class Client(client.SyncClient, httpx2.Client):
     _plain_transport = httpx2.HTTPTransport
 
     @client.signed_like(httpx2.Client)
-    def __init__(
-        self,
-        *,
-        mesh: Mesh | None = None,
-        policy: Policy | None = None,
-        max_connection_age: float | None = None,
-        wire: Engine = "default",
-        **options: Unpack[ClientOptions],
-    ) -> None:
-        self._join(mesh, policy, max_connection_age, wire)
-        super().__init__(**self._with_mounts(options))
-        self.cookies = self._cookies
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        super().__init__(**options)
 
 
 class AsyncClient(client.AsyncClientBase, httpx2.AsyncClient):
@@ -104,15 +91,5 @@ class AsyncClient(client.AsyncClientBase, httpx2.AsyncClient):
     _plain_transport = httpx2.AsyncHTTPTransport
 
     @client.signed_like(httpx2.AsyncClient)
-    def __init__(
-        self,
-        *,
-        mesh: Mesh | None = None,
-        policy: Policy | None = None,
-        max_connection_age: float | None = None,
-        wire: Engine = "default",
-        **options: Unpack[AsyncClientOptions],
-    ) -> None:
-        self._join(mesh, policy, max_connection_age, wire)
-        super().__init__(**self._with_mounts(options))
-        self.cookies = self._cookies
+    def __init__(self, **options: Unpack[AsyncClientOptions]) -> None:
+        super().__init__(**options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 import threading
 import time
@@ -14,13 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self
 
-from resilient.balance.endpoint import Endpoint, Locality
+from resilient.balance.endpoint import Endpoint, Locality, is_ip
 from resilient.balance.subset import Subset
 from resilient.config import MeshConfig, as_config, load
-from resilient.core import check
+from resilient.core import check, forking
 from resilient.core.bound import Bound
 from resilient.core.classify import HttpClassifier
-from resilient.discovery import names
 from resilient.discovery.dns import dns
 from resilient.discovery.entries import locality_of
 from resilient.discovery.static import StaticResolver
@@ -30,9 +28,9 @@ from resilient.runtime.hosts import Hosts
 from resilient.runtime.lag import Lags
 from resilient.runtime.upkeep import Upkeep, end_upkeep, renew_upkeep
 from resilient.service import Service
+from resilient.telemetry.logs import log_listener
 from resilient.telemetry.status import status
 
-log = logging.getLogger("resilient.breaker")
 _CLASSIFIER = HttpClassifier(time.time)
 
 
@@ -84,7 +82,7 @@ class Mesh:
         self.snapshot = Snapshot(MeshConfig({}, Policy(), False), {})
         weakref.finalize(self, self._control.close, 0.0).atexit = False  # which waits, a collection must not
         self.apply(MeshConfig(services or {}, policy or Policy(), strict))
-        _meshes.add(self)
+        forking.register(self)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -134,7 +132,7 @@ class Mesh:
             raise
 
     def _new_bound(self, name: str, policy: Policy, subset: Subset | None = None) -> Bound:
-        return Bound(name, policy, self.rng, _CLASSIFIER, _log_listener, locality=self.locality, subset=subset)
+        return Bound(name, policy, self.rng, _CLASSIFIER, log_listener, locality=self.locality, subset=subset)
 
     def find(self, host: str, port: int, *, dials: bool = True, resolve: bool = True) -> Bound:
         """The service for a host: a configured one, or one made for it on its first use.
@@ -174,7 +172,7 @@ class Mesh:
         name = host if port in (80, 443) else f"{host}:{port}"
         service = snapshot.services.get(host)
         bound = self._new_bound(name, snapshot.config.policy if service is None else service.policy)
-        is_endpoint = not dials or names.is_ip(host)
+        is_endpoint = not dials or is_ip(host)
         resolver = StaticResolver((Endpoint(host, port),)) if is_endpoint else dns(host, port)
         self._begin([Upkeep(self._control, bound, resolver, self.clock(), checks=dials)])
         snapshot.hosts.add(key, bound)
@@ -228,7 +226,6 @@ class Mesh:
     def after_fork(self) -> None:
         """In a forked child: begin anew, but with the next call; most children never make one."""
         self._lock = threading.Lock()
-        self._control.forget()
         self.lags.after_fork()
         self._is_forked = True
         self.snapshot = replace(self.snapshot)
@@ -246,10 +243,6 @@ class Mesh:
         return [*self.snapshot.services.values(), *self.snapshot.hosts.values()]
 
 
-def _log_listener(error: Exception) -> None:
-    log.error("a listener of a breaker failed: %r", error)
-
-
 def _is_same(name: str, old: MeshConfig, new: MeshConfig) -> bool:
     """True if nothing has changed for a service."""
     before, now = old.services[name], new.services.get(name)
@@ -262,15 +255,3 @@ def _unknown(host: str, services: Mapping[str, Bound]) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     known = ", ".join(sorted(services)) or "(none)"
     return f"service: {host!r} is not known to this strict mesh; expected one of {known}{hint}"
-
-
-_meshes: weakref.WeakSet[Mesh] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for mesh in list(_meshes):
-        mesh.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -72,9 +72,7 @@ class SyncTransport(_MeshTransport):
         through_proxy: bool = False,
     ) -> None:
         self._join(mesh, policy)
-        self._carrier: Carrier = carrier(
-            transport, settings, self._binding, through_proxy, max_connections
-        )
+        self._carrier: Carrier = carrier(transport, settings, self._binding, through_proxy, max_connections)
         self._suppress = self._is_instrumentable(transport)
         self._driver = ThreadDriver(self.mesh.clock)
         self._exchanges = Exchanges(self.mesh, self._binding, self._carrier)
@@ -162,9 +160,7 @@ class AsyncTransport(_MeshTransport):
         through_proxy: bool = False,
     ) -> None:
         self._join(mesh, policy)
-        self._carrier: AsyncCarrier = async_carrier(
-            transport, settings, self._binding, through_proxy, max_connections
-        )
+        self._carrier: AsyncCarrier = async_carrier(transport, settings, self._binding, through_proxy, max_connections)
         self._suppress = self._is_instrumentable(transport)
         self._driver = TaskDriver(self.mesh.clock, lags=self.mesh.lags)
         self._exchanges = Exchanges(self.mesh, self._binding, self._carrier)

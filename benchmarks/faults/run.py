@@ -100,6 +100,5 @@ def main() -> None:
     plot.draw(results, PLOTS)
 
 
-
 if __name__ == "__main__":
     main()

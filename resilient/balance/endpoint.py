@@ -21,7 +21,7 @@ class Locality:
     subzone: str = ""
 
 
-_NOWHERE = Locality()
+NOWHERE = Locality()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Endpoint:
     port: int = 0
     weight: float = 1.0
     priority: int = 0
-    locality: Locality = _NOWHERE
+    locality: Locality = NOWHERE
     labels: tuple[tuple[str, str], ...] = field(default=())
     address: str = field(init=False, repr=False, compare=False)
     """`host:port` as in a URL (IPv6 in brackets), or the path of the socket: its identity."""
@@ -98,12 +98,13 @@ def _split_port(text: str) -> tuple[str, str]:
             raise check.fault("endpoint", text, "a colon between [ipv6] and the port")
         return host, rest[1:]
     if text.count(":") > 1:
-        return str(ip_address(text)) if _is_ip(text) else text, ""
+        return str(ip_address(text)) if is_ip(text) else text, ""
     host, _, port = text.partition(":")
     return host, port
 
 
-def _is_ip(text: str) -> bool:
+def is_ip(text: str) -> bool:
+    """True if the text is an IPv4 or IPv6 address rather than a name."""
     try:
         ip_address(text)
     except ValueError:

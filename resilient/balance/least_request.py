@@ -49,7 +49,11 @@ class LeastRequestPicker:
         self._bias = setting.active_request_bias
 
     def pick(
-        self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None  # noqa: ARG002
+        self,
+        now: float,
+        rng: Random,
+        tried: Sequence[EndpointStats] = (),
+        key: bytes | None = None,  # noqa: ARG002
     ) -> Pick | None:
         """The least loaded of a few endpoints; not one of `tried` if there is another."""
         if not self._candidates.count:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from resilient.balance.endpoint import EndpointStats, Locality
+from resilient.balance.endpoint import NOWHERE, EndpointStats, Locality
 from resilient.core import check
 
-NOWHERE = Locality()
 Zone = tuple[str, str]
 """Region and zone: names of zones may repeat in another region."""
 Name = TypeVar("Name", bound=Hashable)

@@ -128,7 +128,11 @@ class PeakEwmaPicker:
         return stats.cost * exp((stats.stamp - now) / self._setting.decay) * (1.0 + queue)
 
     def pick(
-        self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None  # noqa: ARG002
+        self,
+        now: float,
+        rng: Random,
+        tried: Sequence[EndpointStats] = (),
+        key: bytes | None = None,  # noqa: ARG002
     ) -> Pick | None:
         """One of two endpoints; not one of `tried` if there is another."""
         if not self._candidates.count:

@@ -29,7 +29,11 @@ class RandomPicker:
         self._candidates = Candidates(endpoints)
 
     def pick(
-        self, now: float, rng: Rng, tried: Sequence[EndpointStats] = (), key: bytes | None = None  # noqa: ARG002
+        self,
+        now: float,
+        rng: Rng,
+        tried: Sequence[EndpointStats] = (),
+        key: bytes | None = None,  # noqa: ARG002
     ) -> Pick | None:
         """Any endpoint; not one of `tried` if there is another."""
         if not self._candidates.count:

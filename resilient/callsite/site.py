@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from random import Random
 
 from resilient.balance.endpoint import Endpoint, EndpointStats
 from resilient.balance.picker import Pick
+from resilient.core import forking
 from resilient.core.ambient import Ambient, ambient
 from resilient.core.bound import Bound
 from resilient.core.call import Call
@@ -24,6 +23,7 @@ from resilient.policy.policy import Policy
 from resilient.runtime.breaker_mirror import BreakerMirror
 from resilient.runtime.control import Repeated, process_control
 from resilient.runtime.threads import Clock
+from resilient.telemetry.logs import log_listener
 
 _REFUSALS: dict[str, tuple[type[MeshError], str]] = {
     "deadline": (DeadlineExceeded, "the deadline passed"),
@@ -41,11 +41,11 @@ class Site:
 
     def __init__(self, name: str, policy: Policy, clock: Clock) -> None:
         alone = policy.replace(balancer=_Only(), outlier=None, health=None, hedge=None)
-        self.bound = Bound(name, alone, Random(), _CLASSIFIER)
+        self.bound = Bound(name, alone, Random(), _CLASSIFIER, log_listener)
         self.bound.update((_Callee(name, 1),), clock())
         self._clock = clock
         self._mirror: Repeated | None = None
-        _sites.add(self)
+        forking.register(self)
 
     def begin(self) -> Call:
         """A call that ends at the earlier of its own deadline and the one around it."""
@@ -169,17 +169,3 @@ class _Only:
     ) -> Pick:
         assert self.stats is not None
         return Pick(self.stats, now)
-
-
-_sites: weakref.WeakSet[Site] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """What was in flight is the parent's, and so is the control thread."""
-    process_control().forget()
-    for site in list(_sites):
-        site.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

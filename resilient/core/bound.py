@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resilient.balance.endpoint import Endpoint, EndpointStats, Locality
+from resilient.balance.endpoint import NOWHERE, Endpoint, EndpointStats, Locality
 from resilient.balance.hash_key import HashOn
-from resilient.balance.locality import NOWHERE
 from resilient.balance.subset import Subset
 from resilient.core.classify import is_draining
 from resilient.core.membership import Membership
 from resilient.core.outcome import Classifier, Kind, Outcome
-from resilient.policy.breaker import Breaker
+from resilient.policy.breaker import Breaker, ignore
 
 if TYPE_CHECKING:
     from resilient.core.effects import Send
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 
 _SMOOTHING = 0.05  # of `typical`: about the last twenty calls
 _SLOW = 2.0  # times `typical`: what a cold endpoint takes at least
-
-
-def _ignore(error: Exception) -> None:
-    """Nobody asked for what a listener raised."""
 
 
 class Watched(Protocol):
@@ -62,7 +57,7 @@ class Bound(Membership):
         policy: Policy,
         rng: Random,
         classifier: Classifier,
-        report: Callable[[Exception], None] = _ignore,
+        on_listener_error: Callable[[Exception], None] = ignore,
         *,
         locality: Locality = NOWHERE,
         subset: Subset | None = None,
@@ -72,7 +67,7 @@ class Bound(Membership):
         self.classifier = policy.classifier or classifier
         self.retry = policy.retry.bind() if policy.retry is not None else None
         breaker = Breaker.coerce(policy.breaker) if policy.breaker is not None else None
-        self.breaker = breaker.bind(name, report) if breaker is not None else None
+        self.breaker = breaker.bind(name, on_listener_error) if breaker is not None else None
         self.hedge = policy.hedge.bind() if policy.hedge is not None else None
         self.limit = policy.limit.bind() if policy.limit is not None else None
         self.throttle = policy.throttle.bind() if policy.throttle is not None else None

@@ -149,6 +149,11 @@ class Call:
         """True if a success may still be retried, by the user's predicate."""
         return self.bound.retry is not None and self.bound.retry.watches_successes
 
+    @property
+    def is_repeatable(self) -> bool:
+        """True if the request may be processed twice: by itself, or because the policy says so."""
+        return self.idempotent or (self.bound.retry is not None and self.bound.retry.retry.idempotent)
+
     def is_late(self, now: float) -> bool:
         """True once the deadline has passed."""
         return self.deadline is not None and now >= self.deadline
@@ -194,8 +199,7 @@ class Call:
         if timeout is not None and self.number >= attempts > 1 and self.deadline is not None:
             # Nothing is left to decide, so the last try may use all the time (Linkerd).
             timeout = None
-        safe = self.idempotent or (bound.retry is not None and bound.retry.retry.idempotent)
-        resend = safe and (self.replayable is None or self.replayable())
+        resend = self.is_repeatable and (self.replayable is None or self.replayable())
         send = Send(pick, permit, now, self.number, self.at_most(timeout, now), resend=resend, hedge=hedge)
         self.live = (*self.live, send)
         return send

@@ -8,10 +8,11 @@ error for as long as the process lives.
 
 from __future__ import annotations
 
-import os
 import sys
 from _thread import RLock  # re-entrant: a response that is collected gives its place back anywhere
 from typing import Protocol
+
+from resilient.core import forking
 
 HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 """As of the import: an extension module may bring the GIL back later, but nothing takes it away."""
@@ -38,4 +39,4 @@ def after_fork() -> None:
 
 
 if not HAS_GIL:
-    os.register_at_fork(after_in_child=after_fork)
+    forking.in_child(after_fork)

@@ -55,8 +55,7 @@ def hedge_after(call: Call, now: float) -> float | None:
     patience = hedge.begin(now)
     if call.lag is not None and call.lag.is_high(now):
         return None  # it would be our own slowness that is hedged
-    safe = call.idempotent or (call.bound.retry is not None and call.bound.retry.retry.idempotent)
-    if not safe or not call.shareable or "queued" in call.report.flags:
+    if not call.is_repeatable or not call.shareable or "queued" in call.report.flags:
         return None  # who had to queue is among too many already
     return patience
 

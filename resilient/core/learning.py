@@ -23,9 +23,7 @@ def learn(call: Call, send: Send, response: Any, error: Exception | None, now: f
         outcome.kind = Kind.IGNORED
     address = send.pick.stats.address
     call.report.attempts.append(
-        AttemptReport(
-            address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge
-        )
+        AttemptReport(address, outcome.kind, outcome.seconds, outcome.reason, outcome.status, send.number, send.hedge)
     )
     evidence, lag = outcome, call.lag
     if lag is not None and (lag.late or now > lag.due or outcome.kind is Kind.FAILURE):

@@ -10,7 +10,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
-from resilient.balance.endpoint import Endpoint
+from resilient.balance.endpoint import Endpoint, is_ip
 from resilient.discovery import freshness, lookup, names, system
 from resilient.discovery.freshness import AddressReplies, Reply
 from resilient.discovery.resolver import Endpoints, ResolutionFailed
@@ -53,13 +53,13 @@ class DnsResolver(DnsSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not names.is_ip(self.name):
+        if not is_ip(self.name):
             object.__setattr__(self, "name", names.ascii_name("dns.name", self.name))
         Endpoint(self.name, self.port)
 
     async def watch(self) -> AsyncIterator[Endpoints]:
         """The endpoints, at first and whenever a lookup finds other ones."""
-        if names.is_ip(self.name):
+        if is_ip(self.name):
             yield (Endpoint(self.name, self.port),)
             return
         clock = asyncio.get_running_loop().time

@@ -67,10 +67,7 @@ AddressReplies = Mapping[str, Reply[str]]
 
 def keep_known(known: AddressReplies, replies: AddressReplies) -> dict[str, Reply[str]]:
     """The replies, with what was known before in place of those that say nothing."""
-    return {
-        rdtype: known.get(rdtype, reply) if reply.status.is_unknown else reply
-        for rdtype, reply in replies.items()
-    }
+    return {rdtype: known.get(rdtype, reply) if reply.status.is_unknown else reply for rdtype, reply in replies.items()}
 
 
 def addresses(replies: AddressReplies) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 
 from resilient.core import check
 
@@ -12,15 +11,6 @@ _MAX_LABEL = 63
 """Octets, RFC 1035 section 2.3.4."""
 
 _NOT_IN_NAMES = "/\\:@?#[]%"
-
-
-def is_ip(host: str) -> bool:
-    """True if `host` is an IPv4 or IPv6 address rather than a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def is_localhost(name: str) -> bool:

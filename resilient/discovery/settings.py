@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from resilient.balance.endpoint import parse_endpoint
+from resilient.balance.endpoint import is_ip, parse_endpoint
 from resilient.core import check
 from resilient.discovery import freshness, names, system
 from resilient.discovery.freshness import Reply
@@ -56,7 +56,7 @@ class DnsSettings:
         check.count("dns.nameserver_port", self.nameserver_port)
         object.__setattr__(self, "nameservers", _texts("dns.nameservers", self.nameservers))
         for text, (host, _) in zip(self.nameservers, self.server_addresses(), strict=True):
-            if not names.is_ip(host):
+            if not is_ip(host):
                 raise check.fault("dns.nameservers", text, "the IP address of a nameserver")
         if self.search is not None:
             domains = (names.ascii_name("dns.search", domain) for domain in _texts("dns.search", self.search))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from resilient.discovery import names
+from resilient.balance.endpoint import is_ip
 
 HOSTS_FILE = r"C:\Windows\System32\drivers\etc\hosts" if os.name == "nt" else "/etc/hosts"
 RESOLV_CONF = "/etc/resolv.conf"
@@ -48,7 +48,7 @@ def parse_hosts(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for line in lines:
         address, *aliases = line.partition("#")[0].split() or [""]
-        if names.is_ip(address):
+        if is_ip(address):
             for alias in aliases:
                 known = found.get(alias.lower(), ())
                 found[alias.lower()] = known if address in known else (*known, address)

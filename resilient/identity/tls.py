@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from resilient.binding import HTTPX
+from resilient.core import forking
 
 CertTypes = str | tuple[str, str] | tuple[str, str, str]
 Factory = Callable[..., ssl.SSLContext]
@@ -23,6 +24,14 @@ Versions = tuple[tuple[int, int] | None, ...]
 
 _contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
 _building = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _building  # noqa: PLW0603
+    _building = threading.Lock()  # the parent's may have been held
+
+
+forking.in_child(_after_fork)
 
 
 def ssl_context(

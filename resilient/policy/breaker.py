@@ -21,14 +21,14 @@ from pybreaker import (
 
 from resilient.core import check
 from resilient.policy.breaker_state import BreakerState, Permit
-from resilient.policy.circuit import Circuit, Report, storage_of
+from resilient.policy.circuit import Circuit, ErrorListener, storage_of
 
 __all__ = ["Breaker", "BreakerState", "Permit"]
 
 _MIN_WINDOW = 0.1  # seconds; a bucket of less than 10 ms holds chance, not a rate
 
 
-def _ignore(_error: Exception) -> None:
+def ignore(_error: Exception) -> None:
     """Drop the error: nobody asked for it."""
 
 
@@ -139,15 +139,15 @@ class Breaker:
         check.instance("breaker", value, Breaker, "a Breaker, or a pybreaker.CircuitBreaker")
         return value
 
-    def bind(self, name: str, report: Report = _ignore) -> BreakerState:
-        """A breaker for the service `name`; `report` gets what listeners raise.
+    def bind(self, name: str, on_listener_error: ErrorListener = ignore) -> BreakerState:
+        """A breaker for the service `name`; `on_listener_error` gets what listeners raise.
 
         CLOSED, unless the storage says otherwise.
         """
         ready = self.circuit_breaker
         storage = self.storage if ready is None else storage_of(ready)
         local = storage if isinstance(storage, CircuitMemoryStorage) else CircuitMemoryStorage(STATE_CLOSED)
-        circuit = Circuit(name, ready or self._new_circuit_breaker(name, local), local, report)
+        circuit = Circuit(name, ready or self._new_circuit_breaker(name, local), local, on_listener_error)
         return BreakerState(self, name, circuit, remote=None if storage is local else storage)
 
     def _new_circuit_breaker(self, name: str, storage: CircuitMemoryStorage) -> CircuitBreaker:

@@ -27,7 +27,7 @@ from pybreaker import (
 
 from resilient.core.outcome import Outcome
 
-Report = Callable[[Exception], None]
+ErrorListener = Callable[[Exception], None]
 """Takes what a listener or an exclusion raised."""
 
 Change = tuple[CircuitBreakerState, CircuitBreakerState]
@@ -60,14 +60,16 @@ class Circuit:
     `storage` is in memory: it is read at every call.
     """
 
-    __slots__ = ("_call", "_report", "_scribe", "breaker", "storage")
+    __slots__ = ("_call", "_on_listener_error", "_scribe", "breaker", "storage")
 
-    def __init__(self, name: str, breaker: CircuitBreaker, storage: CircuitMemoryStorage, report: Report) -> None:
+    def __init__(
+        self, name: str, breaker: CircuitBreaker, storage: CircuitMemoryStorage, on_listener_error: ErrorListener
+    ) -> None:
         self.breaker = breaker
         self.storage = storage
         self._scribe = CircuitBreaker(state_storage=storage)
         self._call = _named(name)
-        self._report = report
+        self._on_listener_error = on_listener_error
 
     def after_fork(self) -> None:
         """In a forked child: the lock of the old one may be held for ever."""
@@ -106,7 +108,7 @@ class Circuit:
         try:
             return bool(exclusion(error))
         except Exception as failure:  # noqa: BLE001 - a predicate of the user's, which must not break the call
-            self._report(failure)
+            self._on_listener_error(failure)
             return False
 
     def before_call(self) -> None:
@@ -131,7 +133,7 @@ class Circuit:
             try:
                 getattr(listener, event)(self.breaker, *args)
             except Exception as failure:  # noqa: BLE001 - a listener of the user's, which must not break the call
-                self._report(failure)
+                self._on_listener_error(failure)
 
 
 def _named(name: str) -> Callable[[], None]:

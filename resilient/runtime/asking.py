@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ import httpx
 
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import HTTPX
-from resilient.core import check
+from resilient.core import check, forking
 from resilient.core.classify import is_draining
 from resilient.identity.tls import TLS
 from resilient.policy.health import HealthCheck
@@ -172,5 +171,4 @@ def _after_fork() -> None:
         wire.after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+forking.in_child(_after_fork)

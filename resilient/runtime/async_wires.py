@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import Any, Self
 
 from resilient.binding import Binding
+from resilient.core import forking
 from resilient.core.effects import Send
 from resilient.runtime import ended
 from resilient.runtime.wire import AsyncWire, WireSettings
-from resilient.runtime.wires import SWEEP_INTERVAL, WiresOfClient, inherited
+from resilient.runtime.wires import SWEEP_INTERVAL, WiresOfClient
 
 
 class AsyncWires(WiresOfClient):
@@ -37,18 +38,8 @@ class AsyncWires(WiresOfClient):
         wire = home.wires.get(endpoint.address)
         if wire is None:
             self._refuse_if_closed()
-            wire = home.wires[endpoint.address] = AsyncWire(endpoint, self._settings, self._binding)
-        if self._cap is None:
-            return await wire.send(request, resend=effect.resend, attempt=effect)
-        effect.stage = "pool"
-        await self._cap.enter_async(request)
-        effect.stage = ""
-        try:
-            response = await wire.send(request, resend=effect.resend, attempt=effect)
-        except BaseException:
-            self._cap.leave()
-            raise
-        return self._cap.until_closed(response)
+            wire = home.wires[endpoint.address] = AsyncWire(endpoint, self._settings, self._binding, self._cap)
+        return await wire.send(request, resend=effect.resend, attempt=effect)
 
     async def _settle(self, loop: object) -> _Home:
         self.forget_closed()
@@ -71,7 +62,7 @@ class AsyncWires(WiresOfClient):
     def after_fork(self) -> None:
         """In a forked child: these connections are the parent's."""
         homes, self._homes = self._homes, {}
-        inherited.append(homes)
+        forking.inherited.append(homes)
         for home in homes.values():
             self._leave_to_parent(home.wires)
 

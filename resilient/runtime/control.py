@@ -16,10 +16,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from random import Random
-from typing import Protocol
 
+from resilient.core import forking
 from resilient.core.bound import Bound
 from resilient.discovery.resolver import ResolutionFailed, Resolver
+from resilient.policy.limit import Waiter
 from resilient.runtime.daemons import DaemonThreads
 from resilient.runtime.health import HealthChecker
 
@@ -33,14 +34,6 @@ _REPEATED_AT_ONCE = 8
 """Threads for functions that block: a storage that hangs must not have one for each breaker."""
 
 
-class Wakeable(Protocol):
-    """A waiter that can be woken from any thread."""
-
-    def wake(self) -> bool:
-        """End the wait."""
-        ...
-
-
 class Watch:
     """One service being watched: who waits for its first resolution, and when it may hope."""
 
@@ -48,12 +41,12 @@ class Watch:
         self.bound = bound
         self.resolver = resolver
         self._clock = clock
-        self._waiters: set[Wakeable] = set()
+        self._waiters: set[Waiter] = set()
         self._lock = threading.Lock()
         self._answered = False
         self._task: asyncio.Task[None] | None = None
 
-    def subscribe(self, waiter: Wakeable) -> None:
+    def subscribe(self, waiter: Waiter) -> None:
         """Wake `waiter` when the service is resolved or has failed to be; at once if it was."""
         with self._lock:
             if not self._answered:
@@ -66,7 +59,7 @@ class Watch:
         """True while somebody waits for the first resolution."""
         return bool(self._waiters)
 
-    def unsubscribe(self, waiter: Wakeable) -> None:
+    def unsubscribe(self, waiter: Waiter) -> None:
         """Forget a waiter."""
         with self._lock:
             self._waiters.discard(waiter)
@@ -173,6 +166,7 @@ class Control:
         self._closed = False
         self._turns: asyncio.Semaphore
         _controls.add(self)
+        forking.register(self)
 
     @property
     def running(self) -> bool:
@@ -239,16 +233,12 @@ class Control:
         if thread is not threading.current_thread():
             thread.join(timeout)
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: the thread lives on in the parent only, so begin anew when needed."""
-        _inherited.append(self._loop)
+        forking.inherited.append(self._loop)
         self._thread = self._loop = None
         self._lock = threading.Lock()
         self._rng.seed()
-
-
-_inherited: list[object] = []
-"""Loops of a parent process: never collected, since that would close what they share with it."""
 
 
 @cache

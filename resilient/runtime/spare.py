@@ -9,11 +9,12 @@ interpreter from ending.
 
 from __future__ import annotations
 
-import os
 import threading
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
+
+from resilient.core import forking
 
 IDLE = 1.0  # seconds for which a thread is kept: longer than between the calls of a busy service
 
@@ -70,5 +71,4 @@ def start(job: Job) -> None:
     threading.Thread(target=job, name="resilient-hedge", daemon=True).start()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_spare.clear)  # none of them lives there
+forking.in_child(_spare.clear)  # none of them lives there

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from collections.abc import Mapping
 from typing import Any, Self
 
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import Binding
+from resilient.core import forking
 from resilient.core.effects import Send
 from resilient.runtime.cap import Cap
 from resilient.runtime.doubles import Doubles
@@ -25,10 +24,11 @@ class WiresOfClient:
     def __init__(self, settings: WireSettings, binding: Binding, total: int | None = None) -> None:
         self._settings = settings
         self._binding = binding
-        self._cap = Cap(total, binding) if total is not None else None
+        self._total = total
+        self._cap = self._new_cap()
         self._closed = False
         self._doubles = Doubles(binding, settings)
-        _all.add(self)
+        forking.register(self)
 
     @property
     def dials(self) -> bool:
@@ -37,16 +37,18 @@ class WiresOfClient:
 
     follows_picks = dials
 
+    def _new_cap(self) -> Cap | None:
+        return Cap(self._total, self._binding) if self._total is not None else None
+
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise RuntimeError("the client has been closed")
 
     def _leave_to_parent(self, wires: Mapping[str, Wire | AsyncWire]) -> None:
-        inherited.append(wires)
+        forking.inherited.append(wires)
         for wire in wires.values():
             wire.after_fork()
-        if self._cap is not None:
-            self._cap.after_fork()
+        self._cap = self._new_cap()
 
     def after_fork(self) -> None:
         """In a forked child: these connections are the parent's."""
@@ -71,20 +73,12 @@ class Wires(WiresOfClient):
         wire = self._wires.get(endpoint.address)
         if wire is None:
             wire = self._open(endpoint)
-        if self._cap is None:
-            return wire.send(request, resend=effect.resend)
-        self._cap.enter(request)
-        try:
-            response = wire.send(request, resend=effect.resend)
-        except BaseException:
-            self._cap.leave()
-            raise
-        return self._cap.until_closed(response)
+        return wire.send(request, resend=effect.resend)
 
     def _open(self, endpoint: Endpoint) -> Wire:
         self._refuse_if_closed()
         wires = self._wires
-        wire = wires.setdefault(endpoint.address, Wire(endpoint, self._settings, self._binding))
+        wire = wires.setdefault(endpoint.address, Wire(endpoint, self._settings, self._binding, self._cap))
         if self._closed:  # by another thread meanwhile, which may have missed this one
             wire.close()
             self._refuse_if_closed()
@@ -115,18 +109,3 @@ class Wires(WiresOfClient):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-
-inherited: list[object] = []
-"""What is a parent process's: never collected, since that could reach what they share."""
-
-_all: weakref.WeakSet[WiresOfClient] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for wires in list(_all):
-        wires.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ from resilient.core.report import CallReport
 from resilient.telemetry.semconv import redacted
 
 _calls = logging.getLogger("resilient.call")
+_breakers = logging.getLogger("resilient.breaker")
 
 
 def log_call(request: Any, report: CallReport, outcome: Outcome) -> None:
@@ -21,3 +22,8 @@ def log_call(request: Any, report: CallReport, outcome: Outcome) -> None:
     if _calls.isEnabledFor(logging.DEBUG):
         result = outcome.status if outcome.status is not None else outcome.reason
         _calls.debug("%s %s -> %s (%s)", request.method, redacted(request.url), result, report)
+
+
+def log_listener(error: Exception) -> None:
+    """Write what a listener of a breaker raised to the logger `resilient.breaker`, at ERROR."""
+    _breakers.error("a listener of a breaker failed: %r", error)

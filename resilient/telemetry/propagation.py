@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Setter
 
 from resilient.balance.endpoint import Endpoint
+from resilient.binding import copied
 
 Headers = list[tuple[str, str]]
 
@@ -31,17 +32,9 @@ def headers_of(context: Context) -> Headers:
 
 
 def with_headers(request: Any, headers: Headers) -> Any:
-    """A copy of the request with these headers put in place of its own of the same names.
-
-    It shares everything else, the body included, read or not. The constructor would not do:
-    it forgets a body that has been read, and a transport that looks at `request.content`
-    would fail only when traced.
-    """
-    copy = object.__new__(type(request))
-    vars(copy).update(vars(request))
-    copy.headers = request.headers.copy()
-    for name, value in headers:
-        copy.headers[name] = value
+    """A copy of the request in which these headers replace its own of the same names."""
+    copy = copied(request, headers=request.headers.copy())
+    copy.headers.update(headers)
     return copy
 
 

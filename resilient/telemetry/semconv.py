@@ -6,12 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from resilient.balance.endpoint import Endpoint
+from resilient.balance.endpoint import Endpoint, is_ip
 
 Attributes = dict[str, AttributeValue]
 
@@ -82,13 +81,7 @@ def endpoint_attributes(endpoint: Endpoint) -> Attributes:
     return attributes
 
 
-@lru_cache(maxsize=1024)
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+_is_ip = lru_cache(maxsize=1024)(is_ip)
 
 
 def response_attributes(response: Any) -> Attributes:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from resilient.balance.endpoint import Endpoint, Locality, parse_endpoint
-from resilient.balance.locality import NOWHERE
+from resilient.balance.endpoint import NOWHERE, Endpoint, Locality, parse_endpoint
 from resilient.core import check
 
 

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 
-from resilient.balance.endpoint import Endpoint, Locality
-from resilient.balance.locality import NOWHERE
+from resilient.balance.endpoint import NOWHERE, Endpoint, Locality
 from resilient.core.bound import Bound
 from resilient.core.call import Call
 from resilient.core.classify import HttpClassifier

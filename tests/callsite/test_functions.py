@@ -6,6 +6,7 @@ import traceback
 from typing import Any
 
 import anyio
+import pybreaker
 import pytest
 import tenacity
 
@@ -349,6 +350,24 @@ def test_a_report_of_the_users_own_is_left_alone(world: World) -> None:
         assert caught.value.report == "what the bank said"
 
     world.run(scenario)
+
+
+class Faulty(pybreaker.CircuitBreakerListener):
+    def before_call(self, *_: Any) -> None:
+        raise ZeroDivisionError("odd")
+
+
+def test_a_listener_that_raises_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        function = world.under(ONCE.replace(breaker=Breaker(listeners=[Faulty()])), Script(world, "well"))
+        assert await world.call(function) == "well"
+
+    world.run(scenario)
+    [record] = caplog.records
+    assert (record.name, record.getMessage()) == (
+        "resilient.breaker",
+        "a listener of a breaker failed: ZeroDivisionError('odd')",
+    )
 
 
 def test_the_breaker_opens_and_recovers(world: World) -> None:

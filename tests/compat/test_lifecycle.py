@@ -176,7 +176,11 @@ def test_one_client_in_one_event_loop_after_another(library: str, flavour: str, 
     run(flavour, client.aclose)
 
 
-def _used_and_collected(client: Any, url: str) -> None:
+def _used_in_loops_that_do_not_end_well(client: Any, url: str) -> None:
+    for _ in range(2):
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(client.get(url)).status_code == 200
+        loop.close()
     asyncio.run(client.get(url))
     gc.collect()
 
@@ -184,13 +188,8 @@ def _used_and_collected(client: Any, url: str) -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_also_if_the_loop_did_not_end_well(library: str) -> None:
     client = LIBRARIES[library][1].AsyncClient()
-    # The warnings are asyncio's, of the transports that were left open; they may come at any time.
-    with Origin() as origin, pytest.warns(ResourceWarning):
-        for _ in range(2):
-            loop = asyncio.new_event_loop()
-            assert loop.run_until_complete(client.get(origin.url())).status_code == 200
-            loop.close()
-        _used_and_collected(client, origin.url())
+    with Origin() as origin, pytest.warns(ResourceWarning):  # asyncio's, of transports left open; at any time
+        _used_in_loops_that_do_not_end_well(client, origin.url())
     asyncio.run(client.aclose())
 
 

@@ -142,6 +142,14 @@ def test_waiting_for_the_connection(world: World, origin: Origin) -> None:
     assert world.same(scenario, limits=limits) == ([], [200])
 
 
+def test_an_answer_that_is_there_whole_takes_no_connection(world: World, origin: Origin) -> None:
+    """Ours alone: a small body that came with its head gives its connection back before it is read."""
+    face = world.ours(limits=world.library.Limits(max_connections=1), timeout=world.library.Timeout(5.0, pool=SHORT))
+    response = face.send(face.client.build_request("GET", origin.url()), stream=True)
+    assert face.get(origin.url()).status_code == 200
+    face.close_response(response)
+
+
 def test_limits_of_none(world: World, origin: Origin) -> None:
     limits = world.library.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
     world.same(lambda face: told(face.get(origin.url())), limits=limits)

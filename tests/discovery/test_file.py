@@ -138,6 +138,7 @@ def test_each_problem_is_logged_and_so_is_its_end(orders: Path, caplog: pytest.L
     async def main() -> None:
         async with watching(file(str(orders))) as watch:
             await watch.next()
+
             def change() -> None:
                 if (text := next(texts, None)) is not None:
                     put(orders, text)

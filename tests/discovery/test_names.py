@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilient.balance.endpoint import is_ip
 from resilient.core.check import ConfigError
-from resilient.discovery.names import ascii_name, candidates, is_ip, is_localhost
+from resilient.discovery.names import ascii_name, candidates, is_localhost
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_killed_server_is_worked_around(flavour, pair) -> None:
 
 def by_name(knot: Knot) -> resilient.Mesh:
     resolver = resilient.srv("_http._tcp.orders.test", nameservers=[f"{HOST}:{knot.port}"], timeout=0.5)
-    return resilient.Mesh({"orders": resilient.Service(resolver, POLICY)})
+    return resilient.Mesh({"orders": resilient.Service(resolver, POLICY)}, max_lag=60.0)
 
 
 def addresses(mesh: resilient.Mesh) -> set[str]:

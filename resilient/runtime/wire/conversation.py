@@ -57,9 +57,7 @@ class Conversation:
         "_stream",
     )
 
-    def __init__(
-        self, origin: httpcore2.Origin, stream: Any, keepalive_expiry: float | None, answers: Answers
-    ) -> None:
+    def __init__(self, origin: httpcore2.Origin, stream: Any, keepalive_expiry: float | None, answers: Answers) -> None:
         self._origin = origin
         self._stream = stream
         self._keepalive_expiry = keepalive_expiry

@@ -39,6 +39,7 @@ class _Common:
     __slots__ = (
         "_binding",
         "_body",
+        "_cap",
         "_generation",
         "_loaded",
         "_lost",
@@ -51,7 +52,7 @@ class _Common:
     _body: Any
     _pool: Any
 
-    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding, cap: Any = None) -> None:
         self.endpoint = endpoint
         self.in_flight = 0
         """Requests under way, until their response bodies are closed."""
@@ -61,6 +62,8 @@ class _Common:
         self._generation = Generation()
         self._used = 0.0
         self._lost: list[tuple[Any, Any]] = []
+        self._cap = cap
+        """The Cap that all wires of a client share, if there is one."""
 
     def unused(self, now: float) -> bool:
         """True if nothing is in flight and every connection has outlived its keep-alive.
@@ -75,6 +78,7 @@ class _Common:
         """In a forked child: the connections are the parent's."""
         for connection in self._pool.connections:
             connection.link.after_fork()
+        self._cap = None  # its lock may have been held
 
     def end(self) -> None:
         """A body was closed, or there will be none."""
@@ -83,6 +87,8 @@ class _Common:
         else:
             count(self, -1)
         self._used = monotonic()
+        if self._cap is not None:
+            self._cap.leave()
 
     def lose(self, stream: Any, parts: Any) -> None:
         """A body was collected without being closed: the next request closes it.
@@ -93,9 +99,9 @@ class _Common:
         self._lost.append((stream, parts))
         self.end()
 
-    def fault(self, error: BaseException, exchange: Exchange) -> BaseException:
+    def fault(self, error: BaseException, exchange: Exchange, *, fresh: bool = True) -> BaseException:
         """What to raise for an error of httpcore's; others as they are."""
-        return translate(error, exchange, self._binding) or error
+        return translate(error, exchange, self._binding, fresh=fresh) or error
 
     def _response(self, exchange: Exchange, response: Any) -> Any:
         if exchange.resent:
@@ -123,9 +129,6 @@ class _Common:
         self._generation.renew()
         return True
 
-    def _after_resend(self, error: BaseException, first: Exchange, second: Exchange) -> BaseException:
-        return translate(error, second, self._binding, fresh=first.unsent) or error
-
 
 _HANG_UPS = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
 
@@ -135,8 +138,8 @@ class Wire(_Common):
 
     __slots__ = ()
 
-    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
-        super().__init__(endpoint, settings, binding)
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding, cap: Any = None) -> None:
+        super().__init__(endpoint, settings, binding, cap)
         self._pool: Any = pool_for(endpoint, settings, self._generation)
         self._body = body_type(binding)
 
@@ -151,34 +154,28 @@ class Wire(_Common):
         if self._lost:
             self._close_lost()
         exchange = self._exchange(request)
+        if self._cap is not None:
+            self._cap.enter(request)
         if HAS_GIL:
             self.in_flight += 1
         else:
             count(self, 1)
-        try:
-            response = self._pool.handle_request(exchange)
-        except (Exception, AttemptOver) as error:
-            if not self._may_resend(error, exchange, resend):
+        first = exchange
+        while True:
+            try:
+                response = self._pool.handle_request(exchange)
+                break
+            except (Exception, AttemptOver) as error:
+                if exchange is first and self._may_resend(error, first, resend):
+                    exchange = self._exchange(request)
+                    exchange.resent = True
+                    continue
                 self.end()
-                raise self.fault(error, exchange) from error
-            return self._resend(exchange)
-        except BaseException:
-            self.end()
-            raise
+                raise self.fault(error, exchange, fresh=exchange is first or first.unsent) from error
+            except BaseException:
+                self.end()
+                raise
         return self._response(exchange, response)
-
-    def _resend(self, first: Exchange) -> Any:
-        second = self._exchange(first.request)
-        second.resent = True
-        try:
-            response = self._pool.handle_request(second)
-        except (Exception, AttemptOver) as error:
-            self.end()
-            raise self._after_resend(error, first, second) from error
-        except BaseException:
-            self.end()
-            raise
-        return self._response(second, response)
 
     def _exchange(self, request: Any) -> Exchange:
         exchange = Exchange(request, within_pool_deadline(request.extensions))
@@ -201,8 +198,8 @@ class AsyncWire(_Common):
 
     __slots__ = ()
 
-    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding) -> None:
-        super().__init__(endpoint, settings, binding)
+    def __init__(self, endpoint: Endpoint, settings: WireSettings, binding: Binding, cap: Any = None) -> None:
+        super().__init__(endpoint, settings, binding, cap)
         self._pool: Any = async_pool_for(endpoint, settings, self._generation)
         self._body = async_body_type(binding)
 
@@ -214,36 +211,37 @@ class AsyncWire(_Common):
         if self._lost:
             await self._close_lost()
         exchange = self._exchange(request)
+        if self._cap is not None:
+            await self._enter(request, attempt)
         if HAS_GIL:
             self.in_flight += 1
         else:
             count(self, 1)
-        try:
-            response = await self._pool.handle_async_request(exchange)
-        except Exception as error:
-            if not self._may_resend(error, exchange, resend):
+        first = exchange
+        while True:
+            try:
+                response = await self._pool.handle_async_request(exchange)
+                break
+            except Exception as error:
+                if exchange is first and self._may_resend(error, first, resend):
+                    exchange = self._exchange(request)
+                    exchange.resent = True
+                    continue
                 self.end()
-                raise self.fault(error, exchange) from error
-            return await self._resend(exchange)
-        except BaseException:
-            self.end()
-            if attempt is not None:
-                attempt.stage = exchange.stage
-            raise
+                raise self.fault(error, exchange, fresh=exchange is first or first.unsent) from error
+            except BaseException:
+                self.end()
+                if attempt is not None and exchange is first:
+                    attempt.stage = exchange.stage
+                raise
         return self._response(exchange, response)
 
-    async def _resend(self, first: Exchange) -> Any:
-        second = self._exchange(first.request)
-        second.resent = True
-        try:
-            response = await self._pool.handle_async_request(second)
-        except Exception as error:
-            self.end()
-            raise self._after_resend(error, first, second) from error
-        except BaseException:
-            self.end()
-            raise
-        return self._response(second, response)
+    async def _enter(self, request: Any, attempt: Attempt | None) -> None:
+        if attempt is not None:
+            attempt.stage = "pool"
+        await self._cap.enter_async(request)
+        if attempt is not None:
+            attempt.stage = ""
 
     def _exchange(self, request: Any) -> Exchange:
         exchange = Exchange(request, request.extensions)
