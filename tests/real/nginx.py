@@ -21,7 +21,8 @@ LOCATIONS = """
 
 _CONFIG = """
 {user}
-worker_processes 1;
+# One process, which has closed its sockets when it is gone: of children one would not know.
+master_process off;
 pid nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 512; }}
