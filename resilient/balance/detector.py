@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock  # the cap holds for all threads; nothing waits inside it
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from resilient.balance.deviation import latency_outliers, success_rate_outliers
 from resilient.balance.endpoint import EndpointStats
 from resilient.balance.evidence import Evidence
 from resilient.balance.ramp import Ramp
-from resilient.core.outcome import Kind, Origin, Outcome
+from resilient.core.outcome import Kind, Origin, Outcome, Safety
 
 if TYPE_CHECKING:
     from resilient.balance.outlier import OutlierDetection
@@ -27,6 +28,8 @@ CAUSES = {
     "probe": "the first request after an ejection failed",
 }
 _GATEWAY = frozenset({502, 503, 504})
+_PEERS_ASKED = 256  # at most, how a route fares with them
+_FAILING = 2  # failures in a row: a single one is within the noise of any service
 
 
 class OutlierDetector:
@@ -39,12 +42,12 @@ class OutlierDetector:
     what `available` returns whenever one of the two says that it changed.
     """
 
-    __slots__ = ("_ejected", "_lock", "_next_interval", "_setting", "_total", "next_change", "overflows")
+    __slots__ = ("_ejected", "_lock", "_members", "_next_interval", "_setting", "next_change", "overflows")
 
     def __init__(self, setting: OutlierDetection) -> None:
         self._setting = setting
         self._lock = allocate_lock()
-        self._total = 0
+        self._members: Sequence[EndpointStats] = ()
         self._ejected: set[EndpointStats] = set()
         self._next_interval = NEVER
         self.next_change = NEVER
@@ -110,14 +113,29 @@ class OutlierDetector:
         evidence.local_failures = evidence.local_failures + 1 if local else 0
         evidence.gateway_failures = evidence.gateway_failures + 1 if outcome.status in _GATEWAY else 0
         evidence.window.record(True, now)
-        if route is not None and not local:
-            evidence.heard(route, now, failed=True)
-        if stats.ramp is not None and stats.ramp.failed:
-            return "probe"
-        cause = self._cause(stats, evidence, route)
-        if cause is None or local or route is None:
+        # Who cannot be reached cannot be reached for any route.
+        known = route if outcome.safety is not Safety.UNSENT else None
+        if known is not None:
+            evidence.heard(known, now, failed=True)
+        is_probe = stats.ramp is not None and stats.ramp.failed
+        cause = "probe" if is_probe else self._cause(stats, evidence, known)
+        if cause is None or known is None or not self._is_the_routes(stats, evidence, known, now):
             return cause
-        return None if evidence.is_confined(route, now - self._setting.window) else cause
+        if stats.ramp is not None and is_probe:
+            stats.ramp.probe_again()
+        return None
+
+    def _is_the_routes(self, stats: EndpointStats, evidence: Evidence, route: Hashable, now: float) -> bool:
+        """True if it is the route that fails, and not the endpoint.
+
+        Because other routes of the endpoint are fine, or because it fails with three of four peers.
+        """
+        since = now - self._setting.window
+        if evidence.is_confined(route, since):
+            return True
+        peers = (peer.evidence for peer in islice(self._members, _PEERS_ASKED) if peer is not stats)
+        rows = [row for peer in peers if peer is not None and (row := peer.failures_of(route, since)) is not None]
+        return bool(rows) and 4 * sum(row >= _FAILING for row in rows) >= 3 * len(rows)
 
     def _cause(self, stats: EndpointStats, evidence: Evidence, route: Hashable | None) -> str | None:
         setting = self._setting
@@ -143,7 +161,7 @@ class OutlierDetector:
         """Eject an endpoint, if one more may be. The caller holds the lock."""
         if stats.ejected_until is not None:
             return False
-        if len(self._ejected) >= self._setting.ejectable(self._total):
+        if len(self._ejected) >= self._setting.ejectable(len(self._members)):
             self.overflows += 1
             if stats.ramp is not None and stats.ramp.failed:
                 stats.ramp.probe_again()
@@ -234,9 +252,9 @@ class OutlierDetector:
         """
         setting = self._setting
         with self._lock:
-            self._total = len(all_stats)
+            self._members = all_stats
             self._ejected = {stats for stats in all_stats if stats.ejected_until is not None}
-            excess = len(self._ejected) - setting.ejectable(self._total)
+            excess = len(self._ejected) - setting.ejectable(len(all_stats))
             for stats in sorted(self._ejected, key=_return_time)[: max(0, excess)]:
                 self._restore(stats)
             if self._next_interval == NEVER:

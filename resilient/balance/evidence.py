@@ -8,6 +8,8 @@ from resilient.policy.window import Window
 
 MAX_ROUTES = 16
 """Routes remembered for each endpoint; the one unheard of for longest makes room."""
+_SAMPLES = 100
+"""Successes whose route is asked for in each window at most: to name a route costs as much as the rest."""
 _STEP = 1.05  # of the median: tenfold in 47 samples, and mostly within 20 % of it when steady
 
 
@@ -29,7 +31,7 @@ class Evidence:
     Quantiles", 2013, with steps in proportion); 0 while there is none.
     """
 
-    __slots__ = ("gateway_failures", "length", "local_failures", "median", "routes", "window")
+    __slots__ = ("gateway_failures", "length", "local_failures", "median", "routes", "sampled_until", "window")
 
     def __init__(self, length: float) -> None:
         self.length = length
@@ -39,6 +41,8 @@ class Evidence:
         self.local_failures = 0
         self.median = 0.0
         self.routes: dict[Hashable, RouteRun] = {}
+        self.sampled_until = float("-inf")
+        """Until then no route of a success needs to be known, unless something has failed."""
 
     def clear(self) -> None:
         """Forget everything but the length of the window."""
@@ -63,7 +67,16 @@ class Evidence:
             self._make_room()
             run = self.routes[route] = RouteRun(now)
         run.seen = now
-        run.failures = run.failures + 1 if failed else 0
+        if failed:
+            run.failures += 1
+        else:
+            run.failures = 0
+            self.sampled_until = now + self.length / _SAMPLES
+
+    def failures_of(self, route: Hashable, since: float) -> int | None:
+        """Failures in a row of a route; None if it has not been heard of since then."""
+        run = self.routes.get(route)
+        return None if run is None or run.seen < since else run.failures
 
     def _known(self) -> list[tuple[Hashable, RouteRun]]:
         """A copy in one step: other threads hear of routes meanwhile, and no lock is taken."""

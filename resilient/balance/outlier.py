@@ -5,8 +5,9 @@ Envoy's, with these differences, each for a complaint about it:
 - The share that may be ejected is rounded up to one endpoint, and is never all of them, so it
   works for two endpoints as for two hundred. It serves as the panic threshold too: if more
   would have to go, the fault is not theirs.
-- Failures that the peer made itself (5xx) eject it only if they are not confined to one route
-  while others are fine; failures to reach it always do.
+- Failures of requests that were sent (5xx, resets, timeouts) eject it only if they are not
+  confined to one route: other routes of it are fine, or its peers fail with this one too.
+  Failures to reach it always do.
 - A ratio of failures ejects at once and not at the end of an interval.
 - It comes back by one request and a ramp (`balance/ramp.py`), not with its full share.
 """

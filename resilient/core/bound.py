@@ -97,7 +97,7 @@ class Bound(Membership):
         self.failure = None
         super().update(endpoints, now)
 
-    def feedback(self, send: Send, outcome: Outcome, now: float, route: Callable[[], str] | None = None) -> None:
+    def feedback(self, send: Send, outcome: Outcome, now: float, route: Callable[[], str | None] | None = None) -> None:
         """Hand the result of an attempt to everything that learns from results; once for each.
 
         Called again for an attempt that has been observed, it changes nothing.
@@ -115,29 +115,37 @@ class Bound(Membership):
         if self.limit is not None:
             self.limit.observe(outcome, now)
         if self.throttle is not None and (outcome.kind is not Kind.IGNORED or outcome.is_overload):
-            self.throttle.observe(outcome.is_overload, now)
+            self.throttle.observe(outcome.is_overload or outcome.status == 503, now)
         if self.pacing is not None:
             self.pacing.observe(outcome, now)
         if self.hedge is not None:
-            self.hedge.observe(outcome, now)
+            self.hedge.observe(outcome, now, None if route is None else route())
         health = self.policy.health
         if health is not None and is_draining(outcome.response):
             self.mark_unhealthy(send.pick.stats, now + health.lease, now)
         if self.outlier is not None:
-            stats = send.pick.stats
-            # Told apart only where something fails: naming the route costs as much as the rest.
-            is_telling = outcome.kind is Kind.FAILURE or stats.consecutive_failures
-            about = route() if route is not None and is_telling else None
-            if self.outlier.observe(stats, outcome, now, self.rng, route=about):
-                self.rebuild(now)
+            self._judge(send.pick.stats, outcome, now, route)
 
-    def late_failure(self, stats: EndpointStats, outcome: Outcome, now: float) -> None:
+    def _judge(
+        self, stats: EndpointStats, outcome: Outcome, now: float, route: Callable[[], str | None] | None
+    ) -> None:
+        """Show a result to the detector of outliers."""
+        assert self.outlier is not None
+        if self.typical is None and outcome.kind is Kind.FAILURE and outcome.is_timeout:
+            return  # while nothing has ever succeeded, nobody can say how long is long for one endpoint
+        about = route() if route is not None and _is_telling(stats, outcome, now) else None
+        if self.outlier.observe(stats, outcome, now, self.rng, route=about):
+            self.rebuild(now)
+
+    def late_failure(
+        self, stats: EndpointStats, outcome: Outcome, now: float, route: Callable[[], str] | None = None
+    ) -> None:
         """Count a body that broke after its headers had counted as a success."""
         if outcome.kind is not Kind.FAILURE:
             return
         stats.failures += 1
-        if self.outlier is not None and self.outlier.observe(stats, outcome, now, self.rng):
-            self.rebuild(now)
+        if self.outlier is not None:
+            self._judge(stats, outcome, now, route)
 
     def had_its_time(self, seconds: float) -> bool:
         """True if an attempt that lasted so long had time enough to tell about its endpoint.
@@ -159,3 +167,18 @@ class Bound(Membership):
             self.outlier.after_fork()
         if self.picker is not None:
             self.rebuild(now)
+
+
+def _is_telling(stats: EndpointStats, outcome: Outcome, now: float) -> bool:
+    """True if it matters which route a result is of.
+
+    Where something fails, and of a sample of successes, since to name the route of each would cost
+    as much as the rest.
+    """
+    evidence = stats.evidence
+    return (
+        outcome.kind is Kind.FAILURE
+        or stats.consecutive_failures > 0
+        or evidence is None
+        or now >= evidence.sampled_until
+    )

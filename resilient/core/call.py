@@ -87,6 +87,7 @@ class Call:
     """
 
     __slots__ = (
+        "_about",
         "bound",
         "deadline",
         "held",
@@ -129,6 +130,7 @@ class Call:
         self.is_open = is_open
         self.key = key
         self.outer_attempt = outer_attempt
+        self._about: str | None = None
         self.route = route
         self.report = CallReport(bound.name)
         self.held: Held | None = None
@@ -143,6 +145,12 @@ class Call:
         """Attempts that are not finished, two while hedging; a streamed one moves to `held`."""
         self.limit: LimitState | None = None
         self.tried: tuple[EndpointStats, ...] = ()
+
+    def about(self) -> str | None:
+        """The name of its route (`core/route.py`); None if it has none."""
+        if self._about is None and self.route is not None:
+            self._about = self.route()
+        return self._about
 
     @property
     def watches_successes(self) -> bool:
@@ -229,7 +237,7 @@ class Call:
     def end(self, send: Send, outcome: Outcome) -> Outcome:
         """The outcome of the call; what an open body still occupies becomes `held`."""
         if self.is_open is not None and outcome.response is not None and self.is_open(outcome.response):
-            self.held = Held(self.bound, send.pick, self.limit)
+            self.held = Held(self.bound, send.pick, self.limit, self.route, self.lag)
             self.live, self.limit = (), None
         else:
             self.let_go(send)

@@ -62,6 +62,9 @@ class HttpClassifier:
                 outcome.safety = Safety.UNKNOWN
         if status in _ASKS_FOR_PAUSE:
             outcome.retry_after = retry_after(response.headers, self.wall_clock)
+        if status == 503 and "x-envoy-overloaded" in response.headers:
+            # A proxy has not let it through: no fault of what is behind it, and not to be repeated.
+            outcome.kind, outcome.reason, outcome.safety = Kind.REFUSED, "overloaded", Safety.UNPROCESSED
         return outcome
 
 

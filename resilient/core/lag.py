@@ -8,6 +8,8 @@ way (runtime/lag.py): it comes as late as everything else.
 from __future__ import annotations
 
 TICK = 0.02  # seconds between ticks: shorter stalls harm nothing, and 50 ticks a second cost nothing
+THRESHOLD = 0.05
+"""Seconds by which our side may be late and a timeout still tell about the peer: more than garbage collection takes."""
 _NOISE = 0.005  # seconds by which timers are late anyway
 
 

@@ -1,7 +1,7 @@
 """Limits that adapt: how many calls may be in flight is learnt from what becomes of them.
 
-AdaptiveLimit is for clients. What it goes down for are signs of overload (429, 503, refused
-streams, timeouts) and nothing else: a client's latency has the network in it, and may rise for
+AdaptiveLimit is for clients. What it goes down for are signs of overload (429, 503 with a
+`Retry-After` or `x-envoy-overloaded`, refused streams, timeouts) and nothing else: a client's latency has the network in it, and may rise for
 reasons that fewer calls do not cure. Latency only decides whether it goes up. Three rules:
 
 - An attempt that met overload takes half a place. So a limit under which all fail is halved in
@@ -10,7 +10,9 @@ reasons that fewer calls do not cure. Latency only decides whether it goes up. T
 - A success adds a place, until a sign of overload comes (slow start); from then on a fifth of
   a place in the time in which all in flight are answered, until none has come for 2 s. Only if
   half of the limit is in use (Netflix's AIMDLimit), and in proportion to how far the latency
-  is below `tolerance` times its long-term average: what grows into a queue stops growing.
+  is below `tolerance` times its long-term average: it does not grow fast into a queue. A queue
+  that builds up slowly takes the average with it; what ends that are signs of overload, which
+  come with deadlines, or `maximum`.
 - Who came last is served first, and who could not be answered in time any more is not sent.
   Under overload a queue in the order of arrival serves everybody too late (Facebook's adaptive
   LIFO; Maurer, "Fail at Scale", ACM Queue 2015).
@@ -48,7 +50,8 @@ class AdaptiveLimit:
     """A limit on calls in flight that finds out by itself what a service can bear.
 
     It begins at `initial` (20, as Netflix's do) and moves between `minimum` and `maximum`,
-    down on 429, 503, refused streams and timeouts, up on successes. `tolerance`: times the
+    down on 429, on 503 with a `Retry-After` or `x-envoy-overloaded` (without, it may be one endpoint's
+    fault), refused streams and timeouts, up on successes. `tolerance`: times the
     long-term average of latency at which it stops going up (1.5, as Netflix's Gradient2).
     `max_queue`: calls that may wait for a place, the latest first; `queue_timeout`: for so many
     seconds at most, and no longer than leaves time for an answer before the deadline.

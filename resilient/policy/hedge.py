@@ -6,6 +6,7 @@ delay and the two budgets.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from resilient.core import check
@@ -13,13 +14,18 @@ from resilient.core.outcome import Kind, Outcome
 from resilient.policy.budget import RetryBudget
 from resilient.policy.percentile import MovingPercentile
 
+_KNOWN = 5  # samples of a route that say more about it than all of the service do: their maximum, mostly
+MAX_ROUTES = 32
+"""Routes of a service whose latencies are told apart; the one with the fewest samples makes room."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
     """When to start a second attempt beside one that takes long.
 
-    `delay`: seconds, or a percentile of the service's recent latencies such as "p95" (then
-    nothing is hedged until enough was measured). `max_extra_ratio`: hedges per call, at most;
+    `delay`: seconds, or a percentile of the recent latencies of the request's route such as "p95";
+    of the whole service while fewer than 5 are known of the route, and nothing is hedged while
+    they are fewer than 20 of the service. `max_extra_ratio`: hedges per call, at most;
     each draws from the retry budget as well. `minimum_delay`: a percentile below it counts as
     it (Finagle: 1 ms).
 
@@ -57,26 +63,30 @@ def _percentile(text: str) -> float:
 
 
 class HedgeState:
-    """The measured delay and the budget of one service."""
+    """The measured delays and the budget of one service."""
 
-    __slots__ = ("_budget", "_latencies", "hedge")
+    __slots__ = ("_budget", "_latencies", "_routes", "setting")
 
-    def __init__(self, hedge: Hedge) -> None:
-        self.hedge = hedge
-        self._latencies = MovingPercentile(_percentile(hedge.delay)) if isinstance(hedge.delay, str) else None
+    def __init__(self, setting: Hedge) -> None:
+        self.setting = setting
+        self._latencies = MovingPercentile(_percentile(setting.delay)) if isinstance(setting.delay, str) else None
+        self._routes: dict[Hashable, MovingPercentile] = {}
         # No floor: a client of few requests would exceed the share by it (Finagle's
         # maxExtraLoad has none either).
-        self._budget = RetryBudget(ratio=hedge.max_extra_ratio, min_per_second=0).bind()
+        self._budget = RetryBudget(ratio=setting.max_extra_ratio, min_per_second=0).bind()
 
-    def begin(self, now: float) -> float | None:
+    def begin(self, now: float, route: Hashable | None = None) -> float | None:
         """Count a call; seconds after which it may be hedged, or None if nothing is known."""
         self._budget.deposit(now)
         if self._latencies is None:
-            return float(self.hedge.delay)
-        seconds = self._latencies.value()
-        return None if seconds is None else max(seconds, self.hedge.minimum_delay)
+            return float(self.setting.delay)
+        own = self._routes.get(route)
+        seconds = own.value() if own is not None else None
+        if seconds is None:
+            seconds = self._latencies.value()
+        return None if seconds is None else max(seconds, self.setting.minimum_delay)
 
-    def observe(self, outcome: Outcome, now: float) -> None:
+    def observe(self, outcome: Outcome, now: float, route: Hashable | None = None) -> None:
         """Learn the latency of an attempt.
 
         Of successes, timeouts and losers: these say how long one may have to wait. A failure
@@ -86,6 +96,19 @@ class HedgeState:
             return
         if outcome.kind is Kind.SUCCESS or outcome.reason in ("timeout", "superseded"):
             self._latencies.record(outcome.seconds, now)
+            if route is not None:
+                self._of(route).record(outcome.seconds, now)
+
+    def _of(self, route: Hashable) -> MovingPercentile:
+        known = self._routes.get(route)
+        if known is None:
+            assert self._latencies is not None
+            if len(self._routes) >= MAX_ROUTES:
+                # A copy in one step, and no lock: two threads may each make room, and one for nothing.
+                rarest = min(list(self._routes.items()), key=lambda one: one[1].samples)[0]
+                self._routes.pop(rarest, None)
+            known = self._routes[route] = MovingPercentile(self._latencies.ratio, minimum=_KNOWN)
+        return known
 
     def withdraw(self, now: float) -> bool:
         """Take what one hedge costs from the hedges' own budget."""

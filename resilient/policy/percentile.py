@@ -7,25 +7,27 @@ from math import exp, log
 _GROWTH = log(1.1)  # of the width of buckets: an answer is at most 10 % too high
 _SHORTEST = 1e-5
 _BUCKETS = 180  # from 10 us to about five minutes
-_MINIMUM = 20  # samples before there is an answer: fewer say nothing about a tail
 
 
 class MovingPercentile:
     """The percentile of what was recorded within the last one to two `window`s.
 
     Two histograms with logarithmic buckets, one being filled, one kept: the older goes when
-    the younger is full in time. The answer is looked up anew after every 32 samples.
+    the younger is full in time. The answer is looked up anew after every 32 samples. There is none
+    before the `minimum`: few samples say little about a tail.
     """
 
-    __slots__ = ("_answer", "_current", "_ends", "_previous", "_samples", "ratio", "window")
+    __slots__ = ("_answer", "_current", "_ends", "_minimum", "_previous", "ratio", "samples", "window")
 
-    def __init__(self, ratio: float, window: float = 30.0) -> None:
+    def __init__(self, ratio: float, window: float = 30.0, minimum: int = 20) -> None:
         self.ratio = ratio
+        self._minimum = minimum
         self.window = window
         self._current = [0] * _BUCKETS
         self._previous = [0] * _BUCKETS
         self._ends: float | None = None
-        self._samples = 0
+        self.samples = 0
+        """How many were recorded in its life."""
         self._answer: float | None = None
 
     def record(self, seconds: float, now: float) -> None:
@@ -34,8 +36,8 @@ class MovingPercentile:
             self._turn(now)
         bucket = int(log(max(seconds, _SHORTEST) / _SHORTEST) / _GROWTH)
         self._current[min(bucket, _BUCKETS - 1)] += 1
-        self._samples += 1
-        if self._samples & 31 == 0 or self._answer is None:
+        self.samples += 1
+        if self.samples & 31 == 0 or self._answer is None:
             self._answer = self._look_up()
 
     def _turn(self, now: float) -> None:
@@ -48,7 +50,7 @@ class MovingPercentile:
 
     def _look_up(self) -> float | None:
         total = sum(self._current) + sum(self._previous)
-        if total < _MINIMUM:
+        if total < self._minimum:
             return None
         wanted = self.ratio * total
         for bucket in range(_BUCKETS):

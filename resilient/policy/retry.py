@@ -17,19 +17,25 @@ if TYPE_CHECKING:
 
     from resilient.core.call import Call
 
+    TenacityObject = Callable[[RetryCallState], Any]
+else:  # tenacity need not be loaded to read the type hints of a Retry
+    TenacityObject = Callable[[Any], Any]
+
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110 section 9.2.2."""
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 """Overload, and what a gateway says when it had no answer. A 500 is the service's answer."""
 
+_FINAL = frozenset({"overflow", "overloaded"})
+"""No connection was free, and the caller said how long to wait for one; a proxy says that it is overloaded (Envoy)."""
+
 BACKOFF_BASE = 0.025
 BACKOFF_MAX = 0.25
 """Envoy's `retry_back_off`: 25 ms, at most ten times that."""
 
-TenacityObject = Callable[["RetryCallState"], Any]
 
-
+@check.setting
 @dataclass(frozen=True)
 class Retry:
     """When to make another attempt, and after how long.
@@ -61,7 +67,7 @@ class Retry:
     budget: RetryBudget | None = RetryBudget()
     statuses: frozenset[int] = RETRIED_STATUSES
     idempotent: bool = False
-    max_retry_after: float = 30.0
+    max_retry_after: check.Seconds = 30.0
     buffer_limit: int = 65536
 
     def __post_init__(self) -> None:
@@ -71,10 +77,8 @@ class Retry:
             raise check.fault("Retry.attempts", None, "a whole number >= 1, or None together with `stop`")
         self._check_tenacity()
         check.instance("Retry.budget", self.budget, (RetryBudget, type(None)), "a RetryBudget or None")
-        object.__setattr__(self, "statuses", frozenset(self.statuses))
-        for status in self.statuses:
-            if not isinstance(status, int) or not 100 <= status <= 599:
-                raise check.fault("Retry.statuses", status, "status codes from 100 to 599")
+        object.__setattr__(self, "statuses", check.statuses("Retry.statuses", self.statuses))
+        check.flag("Retry.idempotent", self.idempotent)
         check.seconds("Retry.max_retry_after", self.max_retry_after, zero=True)
         check.count("Retry.buffer_limit", self.buffer_limit, minimum=0)
 
@@ -146,8 +150,8 @@ class RetryState:
             return False
         if self.retry.retry is not None:
             return bool(self.retry.retry(state))  # type: ignore[arg-type]
-        if outcome.kind is Kind.SUCCESS or outcome.reason == "overflow":
-            return False  # no connection was free, and the caller said how long to wait for one
+        if outcome.kind is Kind.SUCCESS or outcome.reason in _FINAL:
+            return False
         return outcome.status is None or outcome.status in self.retry.statuses
 
     def _unsafe(self, call: Call, outcome: Outcome) -> str:

@@ -24,8 +24,8 @@ from resilient.policy.window import Window
 class Throttle:
     """Refuses calls at random while a service turns too many away for overload.
 
-    Overload is a 429, a 503 with a `Retry-After`, a refused stream, and no answer in time; a
-    500 is not. `multiplier`: requests for each accepted one above which calls are refused; 2
+    Overload is a 429, a 503, a refused stream, and no answer in the time that answers usually
+    take; a 500 is not. `multiplier`: requests for each accepted one above which calls are refused; 2
     leaves the service twice what it accepts, 1.1 spares it nearly all. `window`: seconds that
     count. `max_refusal_ratio`: calls of which some must pass, to see the end of it (0.9,
     failsafe-go's; Envoy has 0.8). `minimum_per_second`: a service called less often is never

@@ -10,7 +10,7 @@ from asyncio.events import _get_running_loop
 from collections.abc import Callable
 from typing import Any
 
-from resilient.core.lag import TICK, Lag
+from resilient.core.lag import THRESHOLD, TICK, Lag
 from resilient.runtime import ended
 
 Clock = Callable[[], float]
@@ -77,7 +77,7 @@ class Lags:
     50 ms: more than garbage collection takes, and little beside the usual timeouts.
     """
 
-    def __init__(self, threshold: float = 0.05, clock: Clock = time.monotonic) -> None:
+    def __init__(self, threshold: float = THRESHOLD, clock: Clock = time.monotonic) -> None:
         self._threshold = threshold
         self._clock = clock
         self._by_loop: dict[Any, LoopLag] = {}

@@ -197,6 +197,49 @@ def test_two_bad_routes_are_not_one_even_beside_a_good_one():
     assert bad.ejected_until is not None
 
 
+@pytest.mark.parametrize("outcome", [answered(500), answered(503), timed_out(1.0)])
+@pytest.mark.parametrize("row", [{}, {"consecutive_local_failures": 3}, {"consecutive_gateway_failures": 3}])
+def test_nor_does_one_that_times_out(outcome, row):
+    service = Service(1, 1, 1, **row)
+    good = service.members[0]
+    service.feed(good, success(), 1.0, route="/good")
+    service.feed(good, outcome, 1.0, times=50, route="/bad")
+    assert service.usable == service.members
+
+
+def test_a_route_that_fails_everywhere_is_no_endpoints_fault():
+    service = Service(1, 1, 1, 1, 1)
+    *others, first = service.members
+    for stats in others:
+        service.feed(stats, answered(500), 1.0, times=2, route="/bad")
+    service.feed(first, answered(500), 1.0, times=50, route="/bad")
+    assert service.usable == service.members
+    service.feed(others[0], success(), 2.0, route="/bad")
+    assert not service.feed(first, answered(500), 2.0, route="/bad")  # one of four may be fine
+    service.feed(others[1], success(), 2.0, route="/bad")
+    assert service.feed(first, answered(500), 2.0, route="/bad")
+
+
+def test_what_peers_did_long_ago_does_not_count():
+    service = Service(1, 1)
+    first, other = service.members
+    service.feed(other, answered(500), 1.0, times=2, route="/bad")
+    assert service.feed(first, answered(500), 12.0, times=5, route="/bad")
+
+
+def test_a_probe_on_a_route_that_fails_everywhere_is_followed_by_another():
+    service = Service(1, 1, ramp=5.0)
+    back, other = service.members
+    service.feed(back, unreachable(), 0.0, times=5)
+    assert service.sweep(30.0)
+    service.feed(other, answered(500), 30.0, times=2, route="/bad")
+    assert not service.feed(back, answered(500), 31.0, route="/bad")
+    assert back.share_at(31.0) == 1.0  # the next one that draws it is the probe
+    assert not service.feed(back, success(), 32.0, route="/good")
+    assert back.share_at(32.0) == 0.1
+    assert service.usable == service.members
+
+
 def test_to_be_out_of_reach_is_no_matter_of_routes():
     service = Service(1, 1, 1)
     bad = service.members[0]

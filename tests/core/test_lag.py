@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient import AdaptiveLimit, Hedge, OutlierDetection, PeakEwma, Policy
+from resilient import AdaptiveLimit, Hedge, OutlierDetection, PeakEwma, Policy, Throttle
 from resilient.core.effects import Send, Start, Wait
 from resilient.core.lag import TICK, Lag
 from tests.core.steps import Answer, ReadTimeout, Steps, bound
@@ -83,6 +83,7 @@ def test_nothing_is_taken_for_faster_than_usual() -> None:
 def test_a_timeout_while_it_is_high_is_no_evidence(late: float, ejected: bool) -> None:
     limit = AdaptiveLimit(initial=8)
     service = bound(Policy(retry=None, outlier=OutlierDetection(consecutive_failures=1), limit=limit))
+    attempt(service, Lag(0.05), 0.01)
     steps = attempt(service, lag_of(late, at=0.3), 0.3, timed_out=True)
     assert ("lag" in steps.call.report.flags) is not ejected
     assert any(stats.ejected_until is not None for stats in service.members) is ejected
@@ -119,3 +120,58 @@ def test_our_own_slowness_is_not_hedged(late: float, hedged: bool) -> None:
     assert isinstance(steps.effect, Wait)
     steps.reply(None, now=0.3)
     assert ("hedged" in steps.call.report.flags) is hedged
+
+
+def test_a_timeout_sooner_than_answers_usually_come_is_no_evidence() -> None:
+    """Whoever set it: the caller's `timeout=0.002` says nothing about a service that takes 20 ms."""
+    service = bound(Policy(retry=None, outlier=OutlierDetection(consecutive_failures=1), throttle=Throttle()))
+    Steps(service).reply(Answer(200), now=0.02)
+    for _ in range(50):
+        steps = Steps(service, now=1.0)
+        steps.reply(error=ReadTimeout(), now=1.002)
+        assert steps.outcome is not None
+        assert steps.outcome.reason == "timeout"
+    assert all(stats.ejected_until is None and not stats.failures for stats in service.members)
+    assert service.throttle is not None
+    assert service.throttle.refusal_ratio(1.0) == 0.0
+    Steps(service, now=1.0).reply(error=ReadTimeout(), now=1.02)
+    assert sum(stats.ejected_until is not None for stats in service.members) == 1
+
+
+def test_a_thread_that_wakes_up_late_blames_nobody() -> None:
+    policy = Policy(retry=None, attempt_timeout=0.1, outlier=OutlierDetection(consecutive_failures=1))
+    for end, ejected in ((0.16, 0), (0.14, 1)):
+        service = bound(policy)
+        Steps(service).reply(Answer(200), now=0.01)
+        steps = Steps(service)
+        steps.reply(error=ReadTimeout(), now=end)
+        assert ("lag" in steps.call.report.flags) is (ejected == 0)
+        assert sum(stats.ejected_until is not None for stats in service.members) == ejected
+
+
+def test_a_reset_while_it_is_high_is_no_evidence_either() -> None:
+    for late, failures in ((0.2, 0), (0.0, 1)):
+        service = bound(Policy(retry=None), "10.0.0.1:80")
+        steps = Steps(service)
+        steps.call.lag = lag_of(late, at=0.3)
+        steps.reply(error=ReadError(), now=0.3)
+        assert service.members[0].failures == failures
+
+
+def test_nor_is_a_body_that_breaks_then() -> None:
+    for late, failures in ((0.2, 0), (0.0, 1)):
+        service = bound(Policy(retry=None), "10.0.0.1:80")
+        steps = Steps(service)
+        steps.call.lag = lag_of(late, at=0.3)
+        steps.reply(Answer(200, is_open=True), now=0.3)
+        assert steps.call.held is not None
+        steps.call.held.broke(ReadError(), 0.3)
+        assert service.members[0].failures == failures
+
+
+class TransportError(Exception):
+    """Named as httpx's: the classifier goes by names."""
+
+
+class ReadError(TransportError):
+    """Named as httpx's."""

@@ -90,7 +90,7 @@ def after(count: int, *, value: Any = None, error: Exception | None = None) -> f
         ({"value": Answer(429)}, True),
         ({"value": Answer(503, {"retry-after": "1"})}, True),
         ({"error": ReadTimeout()}, True),
-        ({"value": Answer(503)}, False),
+        ({"value": Answer(503)}, True),
         ({"value": Answer(500)}, False),
         ({"error": ConnectError()}, False),
         ({"value": Answer(200)}, False),

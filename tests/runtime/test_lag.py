@@ -156,6 +156,7 @@ def test_a_blocked_loop_does_not_get_healthy_endpoints_ejected(
                 flags.extend(response.extensions["resilient"].flags)
 
         async with AsyncClient(mesh=mesh, transport=httpx.MockTransport(answer)) as client:
+            await call()  # what is usual must be known
             for _ in range(10):
                 async with anyio.create_task_group() as group:
                     for _ in range(10):
