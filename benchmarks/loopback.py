@@ -6,7 +6,7 @@ A server in a process of its own answers after 5 ms, as a service does: what is 
 is so, and the client sleeps between. Each contender has a process of its own,
 which counts its CPU; of a sidecar, the proxy's CPU counts too. They take turns within each
 round, the others asleep; the ratio to bare httpx is taken within the round, and its median
-shown. Each turn begins with requests that do not count, so that connections are open.
+shown. What counts is between the first requests, which open connections, and the last ones.
 """
 
 from __future__ import annotations
@@ -116,24 +116,52 @@ def sync_client(name: str, url: str) -> Callable[[], Any]:
     return lambda: client.get(url)
 
 
-async def spend(get: Get, requests: int, in_flight: int) -> None:
-    todo = iter(range(requests))
+class Meter:
+    """Counts what is done, and the CPU between two moments at which as many are in flight as may be.
+
+    The first requests, which open connections, do not count, nor do the last ones, which find less
+    and less beside them: where a pool's cost grows with its queue, that would be half of a short run.
+    """
+
+    def __init__(self, requests: int, in_flight: int) -> None:
+        self._first, self._last = in_flight, in_flight + requests
+        self._lock = threading.Lock()
+        self.done = 0
+        self.cpu = self.wall = 0.0
+
+    def goes_on(self) -> bool:
+        """Count one more; False once there are enough."""
+        with self._lock:
+            self.done += 1
+            if self.done == self._first:
+                self.cpu, self.wall = -time.process_time(), -time.perf_counter()
+            elif self.done == self._last:
+                self.cpu += time.process_time()
+                self.wall += time.perf_counter()
+            return self.done < self._last
+
+    def found(self) -> dict[str, float]:
+        return {"cpu": self.cpu, "wall": self.wall, "done": self.done}
+
+
+async def spend(get: Get, requests: int, in_flight: int) -> dict[str, float]:
+    meter = Meter(requests, in_flight)
 
     async def worker() -> None:
-        for _ in todo:
+        await get()
+        while meter.goes_on():
             await get()
 
     await asyncio.gather(*(worker() for _ in range(in_flight)))
+    return meter.found()
 
 
-def spend_in_threads(get: Callable[[], Any], requests: int, threads: int) -> None:
-    todo, lock = iter(range(requests)), threading.Lock()
+def spend_in_threads(get: Callable[[], Any], requests: int, threads: int) -> dict[str, float]:
+    meter = Meter(requests, threads)
 
     def worker() -> None:
-        while True:
-            with lock:
-                if next(todo, None) is None:
-                    return
+        get()
+        while meter.goes_on():
             get()
 
     workers = [threading.Thread(target=worker) for _ in range(threads)]
@@ -141,24 +169,19 @@ def spend_in_threads(get: Callable[[], Any], requests: int, threads: int) -> Non
         thread.start()
     for thread in workers:
         thread.join()
+    return meter.found()
 
 
 async def be_async_contender(name: str, url: str) -> None:
     get = ASYNC[name](url)
     while order := orders():
-        await spend(get, order["in_flight"], order["in_flight"])
-        wall, cpu = time.perf_counter(), time.process_time()
-        await spend(get, order["requests"], order["in_flight"])
-        reply({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
+        reply(await spend(get, order["requests"], order["in_flight"]))
 
 
 def be_sync_contender(name: str, url: str) -> None:
     get = sync_client(name, url)
     while order := orders():
-        spend_in_threads(get, order["in_flight"], order["in_flight"])
-        wall, cpu = time.perf_counter(), time.process_time()
-        spend_in_threads(get, order["requests"], order["in_flight"])
-        reply({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
+        reply(spend_in_threads(get, order["requests"], order["in_flight"]))
 
 
 class Contender:
@@ -172,10 +195,9 @@ class Contender:
     def spend(self, requests: int, in_flight: int) -> float:
         """Microseconds of CPU for each request."""
         before = self._proxy_seconds()
-        seconds = self._child.ask({"requests": requests, "in_flight": in_flight})["cpu"]
-        # The proxy's clock runs through the requests that open connections, too.
-        share = requests / (requests + in_flight)
-        return (seconds + (self._proxy_seconds() - before) * share) / requests * 1e6
+        found = self._child.ask({"requests": requests, "in_flight": in_flight})
+        # The proxy's clock runs through the requests that do not count, too.
+        return (found["cpu"] / requests + (self._proxy_seconds() - before) / found["done"]) * 1e6
 
     def _proxy_seconds(self) -> float:
         return cpu_seconds(self._proxy.pid) if self._proxy else 0.0
@@ -190,7 +212,7 @@ def compare(
         port = server.receive()
         contenders = {name: Contender(stack, kind, name, port) for name in names}
         for in_flight in concurrency:
-            requests = max(300, 2 * in_flight)
+            requests = max(300, in_flight)
             spent: dict[str, list[float]] = {name: [] for name in names}
             for number in range(rounds if in_flight < 500 else min(rounds, 3)):
                 turn = number % len(names)
