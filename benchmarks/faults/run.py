@@ -53,6 +53,8 @@ def tables(results: Result) -> Iterator[str]:
         yield report.table(head, [_row(one) for one in found])
         if scenario.capacity is not None:
             yield _overload(scenario, found)
+        if scenario.failing:
+            yield _bound(scenario, found)
 
 
 def _row(one: Measured) -> list[str]:
@@ -74,6 +76,12 @@ def _overload(scenario: Scenario, found: Sequence[Measured]) -> str:
         for one in found
     ]
     return f"Goodput of the {scenario.capacity:.0f} a second that can be had: " + "; ".join(told) + "."
+
+
+def _bound(scenario: Scenario, found: Sequence[Measured]) -> str:
+    share = 1.0 - scenario.failing
+    told = [f"{one.contender} {min(1.0, share * one.amplification):.0%}" for one in found]
+    return f"At most {share:.0%} of what is sent succeeds. With what each has sent that is: " + "; ".join(told) + "."
 
 
 def main() -> None:

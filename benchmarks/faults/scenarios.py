@@ -63,6 +63,8 @@ class Scenario:
     bad: int | None = None
     capacity: float | None = None
     """Requests a second, where there are more than that."""
+    failing: float = 0.0
+    """The share of requests that fail, whoever gets them."""
 
     @property
     def end(self) -> float:
@@ -96,7 +98,7 @@ def _all(name: str, title: str, state: State) -> Make:
             for at, new in ((WARM_UP, state), (WARM_UP + seconds, State()))
             for number in range(ENDPOINTS)
         ]
-        return Scenario(name, title, seconds, [(0.0, rate)], changes)
+        return Scenario(name, title, seconds, [(0.0, rate)], changes, failing=state.failing)
 
     return make
 
