@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-import threading
 import time
 import weakref
+from _thread import RLock  # one that knows its owner; nobody enters it twice
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,17 +71,20 @@ class Mesh:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check.seconds("Mesh.max_lag", max_lag)
+        check.instance("Mesh.seed", seed, (int, type(None)), "a whole number, or None")
+        if not callable(clock):
+            raise check.fault("Mesh.clock", clock, "a function that returns seconds")
         self.clock = clock
         self.lags = Lags(max_lag, clock)
         self.rng = Random(seed)
         self.locality = locality_of(os.environ.get("RESILIENT_LOCALITY", "") if locality is None else locality)
         self._control = Control(clock, Random(self.rng.random()))
-        self._lock = threading.Lock()
+        self._lock = RLock()
         self._is_forked = False
         self.closed = False
         self.snapshot = Snapshot(MeshConfig({}, Policy(), False), {})
         weakref.finalize(self, self._control.close, 0.0).atexit = False  # which waits, a collection must not
-        self.apply(MeshConfig(services or {}, policy or Policy(), strict))
+        self.apply(MeshConfig({} if services is None else services, Policy() if policy is None else policy, strict))
         forking.register(self)
 
     @classmethod
@@ -98,7 +101,10 @@ class Mesh:
         Takes a MeshConfig, a mapping of names to Services (the rest stays as it is), or plain
         data as a configuration file holds. Statistics, and the state of every policy that did
         not change, are kept. Raises ConfigError, and changes nothing, if something is wrong.
+        May be called from any thread, but not by a signal handler of Python, which may have
+        interrupted a change of the mesh: it then raises RuntimeError.
         """
+        self._refuse_within()
         with self._lock:
             self._refuse_if_closed()
             self._begin_anew()
@@ -111,10 +117,10 @@ class Mesh:
             keeps_hosts = new.policy == old.config.policy and not new.strict
             hosts = old.hosts.only(lambda host: keeps_hosts and host[0] not in services)
             self.snapshot = Snapshot(new, services, hosts)
-        in_use = {id(bound) for bound in [*services.values(), *hosts.values()]}
-        for bound in [*old.services.values(), *old.hosts.values()]:
-            if id(bound) not in in_use:
-                end_upkeep(self._control, bound)
+            in_use = {id(bound) for bound in [*services.values(), *hosts.values()]}
+            for bound in [*old.services.values(), *old.hosts.values()]:
+                if id(bound) not in in_use:
+                    end_upkeep(self._control, bound)
 
     def _make(self, name: str, new: MeshConfig, old: Snapshot) -> Upkeep:
         """A service as it is to be; raises ConfigError, and changes nothing, if it cannot be."""
@@ -145,6 +151,7 @@ class Mesh:
         """
         self._refuse_if_closed()
         if self._is_forked:
+            self._refuse_within()
             with self._lock:
                 self._begin_anew()
         snapshot = self.snapshot
@@ -156,12 +163,24 @@ class Mesh:
             return bound
         if service is None and snapshot.config.strict:
             raise check.ConfigError(_unknown(host, snapshot.services))
+        self._refuse_within()
         with self._lock:
             return self._meet(host, port, dials, self.snapshot)
 
     def _refuse_if_closed(self) -> None:
         if self.closed:
             raise RuntimeError("the mesh is closed")
+
+    def _refuse_within(self) -> None:
+        """Raise RuntimeError where one would wait for oneself: in what has interrupted this thread.
+
+        The change that was interrupted cannot end before it, nor begin another halfway.
+        """
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  as threading.Condition asks it
+            raise RuntimeError(
+                "this thread is changing the mesh already: a signal handler, which may come in between, "
+                "has to hand its call to another thread, threading.Thread(target=...).start()"
+            )
 
     def _meet(self, host: str, port: int, dials: bool, snapshot: Snapshot) -> Bound:
         key = (host, port, dials)
@@ -212,6 +231,7 @@ class Mesh:
         endpoints fail with ResolveError. Later calls raise RuntimeError, as those of a closed
         client do. Clients close their own connections.
         """
+        self._refuse_within()
         with self._lock:
             self.closed = True
             self.snapshot = replace(self.snapshot)  # another one: so clients ask `find`, which refuses
@@ -225,7 +245,7 @@ class Mesh:
 
     def after_fork(self) -> None:
         """In a forked child: begin anew, but with the next call; most children never make one."""
-        self._lock = threading.Lock()
+        self._lock = RLock()
         self.lags.after_fork()
         self._is_forked = True
         self.snapshot = replace(self.snapshot)

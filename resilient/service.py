@@ -14,6 +14,7 @@ from resilient.discovery.targets import parse_target
 from resilient.policy.policy import Policy
 
 
+@check.setting
 @dataclass(frozen=True)
 class Service:
     """One service of a Mesh.
@@ -33,7 +34,7 @@ class Service:
     def __post_init__(self) -> None:
         object.__setattr__(self, "resolver", _as_resolver(self.resolver))
         check.instance("Service.policy", self.policy, (Policy, type(None)), "a Policy, or None for the mesh's")
-        object.__setattr__(self, "subset", _as_labels(self.subset))
+        object.__setattr__(self, "subset", check.labels("Service.subset", self.subset))
         check.one_of("Service.subset_fallback", self.subset_fallback, ("none", "any"))
 
     @property
@@ -45,18 +46,12 @@ class Service:
     @property
     def chosen(self) -> Subset | None:
         """Which endpoints of the resolver are used; None for all."""
-        return Subset(_as_labels(self.subset), self.subset_fallback == "any") if self.subset else None
+        labels = check.labels("Service.subset", self.subset)
+        return Subset(labels, self.subset_fallback == "any") if labels else None
 
     def same_endpoints(self, other: Service) -> bool:
         """True if the two have the same endpoints, now and later."""
         return self.source == other.source and self.chosen == other.chosen
-
-
-def _as_labels(value: object) -> tuple[tuple[str, str], ...]:
-    labels = tuple(value.items()) if isinstance(value, Mapping) else value
-    if not isinstance(labels, tuple) or not all(isinstance(word, str) for pair in labels for word in pair):
-        raise check.fault("Service.subset", value, 'a mapping of strings to strings, such as {"version": "v2"}')
-    return tuple(sorted(labels))
 
 
 def _as_resolver(value: object) -> Resolver:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -128,3 +130,79 @@ def test_one_host_on_two_ports_is_two_in_the_status(mesh: Mesh) -> None:
         mesh.find("10.0.0.1", port)
     mesh.find("orders", 80, dials=False)
     assert list(mesh.status()) == ["orders", "10.0.0.1", "10.0.0.1:443", "10.0.0.1:8080"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clock": 5}, "Mesh.clock: 5 is not valid; expected a function that returns seconds"),
+        ({"seed": []}, "Mesh.seed: [] is not valid; expected a whole number, or None"),
+        ({"seed": "x"}, "Mesh.seed: 'x' is not valid; expected a whole number, or None"),
+        ({"max_lag": 0}, "Mesh.max_lag: 0 is not valid; expected a number of seconds > 0"),
+        ({"services": ()}, "MeshConfig.services: () is not valid; expected a mapping of names to Services"),
+        ({"policy": 0}, "MeshConfig.policy: 0 is not valid; expected a Policy"),
+        ({"strict": "no"}, "MeshConfig.strict: 'no' is not valid; expected True or False"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_refused(options: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Mesh(**options)
+    assert str(caught.value) == message
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A balancer during whose making a signal arrives."""
+
+    def picker(self, endpoints: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return Policy().balancer.picker(endpoints)
+
+
+@pytest.fixture
+def on_signal() -> Iterator[list[Any]]:
+    """The functions that a signal handler calls."""
+    functions: list[Any] = []
+    previous = signal.signal(signal.SIGTERM, lambda *_: [function() for function in functions])
+    yield functions
+    signal.signal(signal.SIGTERM, previous)
+
+
+CALLS = {
+    "apply": lambda mesh: mesh.apply({"stock": Service(ADDRESSES)}),
+    "find": lambda mesh: mesh.find("elsewhere", 80),
+    "close": lambda mesh: mesh.close(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_signal_handler_that_comes_in_between_is_refused_and_does_not_wait_for_itself(
+    mesh: Mesh, on_signal: list[Any], call: str
+) -> None:
+    refused: list[str] = []
+
+    def handler() -> None:
+        with pytest.raises(RuntimeError, match="signal handler") as caught:
+            CALLS[call](mesh)
+        refused.append(str(caught.value))
+
+    on_signal.append(handler)
+    mesh.apply({"orders": Service(ADDRESSES, Policy(balancer=Interrupted()))})
+    assert refused
+    assert list(mesh.snapshot.services) == ["orders"]
+    on_signal.clear()
+    CALLS[call](mesh)
+
+
+def test_another_thread_does_it_for_the_handler_in_its_turn(mesh: Mesh, on_signal: list[Any]) -> None:
+    threads: list[threading.Thread] = []
+
+    def handler() -> None:
+        on_signal.clear()
+        threads.append(threading.Thread(target=CALLS["apply"], args=(mesh,)))
+        threads[0].start()
+
+    on_signal.append(handler)
+    mesh.apply({"orders": Service(ADDRESSES, Policy(balancer=Interrupted()))})
+    threads[0].join(10)
+    assert list(mesh.snapshot.services) == ["stock"]

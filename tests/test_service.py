@@ -60,6 +60,12 @@ def test_services_are_values() -> None:
     [
         ({"subset": "version=v2"}, "Service.subset: 'version=v2'"),
         ({"subset": {"version": 2}}, "Service.subset: {'version': 2}"),
+        ({"subset": ["a"]}, "Service.subset: ['a']"),
+        ({"subset": ("v1",)}, "Service.subset: ('v1',)"),
+        ({"subset": [["a", "b"]]}, "Service.subset: [['a', 'b']]"),
+        ({"subset": (["a", "b"],)}, "Service.subset: (['a', 'b'],)"),
+        ({"subset": (("a", "b", "c"),)}, "Service.subset: (('a', 'b', 'c'),)"),
+        ({"subset": None}, "Service.subset: None"),
         ({"subset_fallback": "default"}, "Service.subset_fallback: 'default'"),
     ],
 )

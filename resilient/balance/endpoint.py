@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from random import Random
@@ -19,6 +19,11 @@ class Locality:
     region: str = ""
     zone: str = ""
     subzone: str = ""
+
+    def __post_init__(self) -> None:
+        check.instance("Locality.region", self.region, str, "a string")
+        check.instance("Locality.zone", self.zone, str, "a string")
+        check.instance("Locality.subzone", self.subzone, str, "a string")
 
 
 NOWHERE = Locality()
@@ -43,9 +48,8 @@ class Endpoint:
     """`host:port` as in a URL (IPv6 in brackets), or the path of the socket: its identity."""
 
     def __post_init__(self) -> None:
-        labels: object = self.labels
-        if isinstance(labels, Mapping):
-            object.__setattr__(self, "labels", tuple(sorted(labels.items())))
+        if self.labels != ():  # most have none
+            object.__setattr__(self, "labels", check.labels("Endpoint.labels", self.labels))
         if not isinstance(self.host, str) or not self.host:
             raise check.fault("Endpoint.host", self.host, "an IP address, a DNS name or the path of a Unix socket")
         check.count("Endpoint.port", self.port, minimum=0 if self.is_unix else 1)
@@ -53,6 +57,7 @@ class Endpoint:
             raise check.fault("Endpoint.port", self.port, "a port from 1 to 65535")
         check.number("Endpoint.weight", self.weight, above=True)
         check.count("Endpoint.priority", self.priority, minimum=0)
+        check.instance("Endpoint.locality", self.locality, Locality, "a Locality")
         object.__setattr__(self, "address", _address(self.host, self.port))
 
     @property

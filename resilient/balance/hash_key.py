@@ -10,6 +10,7 @@ from typing import Any
 from resilient.core import check
 
 
+@check.setting
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HashOn:
     """The part of a request that decides on its endpoint: exactly one of the four.
@@ -38,9 +39,13 @@ class HashOn:
     def key(self, request: Any) -> bytes | None:
         """What to hash of a request; None if it has nothing of the kind."""
         value = self._value(request)
-        return value.encode() if isinstance(value, str) else value
+        if value is None or isinstance(value, bytes):
+            return value
+        if isinstance(value, str):
+            return value.encode()
+        raise TypeError(f"HashOn.function: {self.function!r} returned {value!r}; expected a str, bytes or None")
 
-    def _value(self, request: Any) -> str | bytes | None:
+    def _value(self, request: Any) -> object:
         if self.function is not None:
             return self.function(request)
         if self.cookie is not None:

@@ -14,6 +14,7 @@ from resilient.core import check
 _MAX_CHOICES = 10  # gRPC's; beyond it, clients herd to the idlest endpoint
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class LeastRequest:
     """Of `choice_count` endpoints, drawn by weight, the one with the fewest requests in flight.

@@ -30,6 +30,7 @@ class Layer(NamedTuple):
     endpoints: tuple[EndpointStats, ...]
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class Failover:
     """How calls are shared among priorities and localities.
@@ -58,12 +59,9 @@ class Failover:
     def __post_init__(self) -> None:
         check.number("Failover.overprovisioning_factor", self.overprovisioning_factor, minimum=1.0)
         check.ratio("Failover.panic_ratio", self.panic_ratio)
-        check.instance("Failover.prefer_zone", self.prefer_zone, bool, "True or False")
-        weights: object = self.locality_weights
-        if isinstance(weights, Mapping):
-            weights = tuple(weights.items())
-        if not isinstance(weights, tuple):
-            raise check.fault("Failover.locality_weights", weights, 'a mapping such as {"eu/eu-1a": 80, "eu": 20}')
+        check.flag("Failover.prefer_zone", self.prefer_zone)
+        expected = 'a mapping such as {"eu/eu-1a": 80, "eu": 20}'
+        weights = check.pairs("Failover.locality_weights", self.locality_weights, expected)
         for name, weight in weights:
             check.instance("Failover.locality_weights", name, str, "localities such as 'eu/eu-1a'")
             check.number(f"Failover.locality_weights[{name!r}]", weight)

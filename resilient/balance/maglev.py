@@ -17,6 +17,7 @@ from resilient.core import check
 _LARGEST = 5_000_011  # Envoy's
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class Maglev:
     """The same key goes to the same endpoint; the shares are nearly exact.

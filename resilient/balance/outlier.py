@@ -22,6 +22,7 @@ from resilient.core import check
 __all__ = ["CAUSES", "OutlierDetection", "OutlierDetector"]
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class OutlierDetection:
     """When an endpoint is ejected, for how long, and how it returns. None switches a kind off.
@@ -53,16 +54,16 @@ class OutlierDetection:
     consecutive_local_failures: int | None = None
     failure_ratio: float | None = 0.5
     minimum_volume: int = 20
-    window: float = 10.0
+    window: check.Seconds = 10.0
     success_rate_stdev_factor: float | None = 1.9
     success_rate_minimum_endpoints: int = 5
     success_rate_minimum_volume: int = 100
     latency_factor: float | None = None
-    base_ejection_time: float = 30.0
-    max_ejection_time: float = 300.0
+    base_ejection_time: check.Seconds = 30.0
+    max_ejection_time: check.Seconds = 300.0
     ejection_jitter_ratio: float = 0.1
     max_ejection_ratio: float = 0.34
-    ramp: float = 30.0
+    ramp: check.Seconds = 30.0
 
     def __post_init__(self) -> None:
         for name in ("consecutive_failures", "consecutive_gateway_failures", "consecutive_local_failures"):

@@ -52,6 +52,7 @@ calls a second and hedges at p95, it keeps 1.0 % of the attempts, and 0.4 % at t
 _LONGEST_PAUSE = 300.0  # seconds; of what a Retry-After is believed (Linkerd)
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class PeakEwma:
     """Of two endpoints, drawn by weight, the one with the smaller product of latency and load.
@@ -65,8 +66,8 @@ class PeakEwma:
     else 0.5.
     """
 
-    decay: float = 10.0
-    failure_penalty: float = 1.0
+    decay: check.Seconds = 10.0
+    failure_penalty: check.Seconds = 1.0
     tolerance: float | None = None
 
     def __post_init__(self) -> None:

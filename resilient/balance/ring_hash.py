@@ -19,6 +19,7 @@ from resilient.core import check
 _EIGHT = Struct(">8Q")
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class RingHash:
     """The same key goes to the same endpoint; when one goes, only its keys move.

@@ -7,14 +7,15 @@ notes the fault under the path of that field, and builds the rest.
 
 from __future__ import annotations
 
-import difflib
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any
+from functools import cache
+from typing import Any, get_args, get_type_hints
 
 from resilient.core import check
+from resilient.core.check import did_you_mean
 
 Part = Callable[["Reader", str, Any, Any], Any]
 """Reads the value of one field, `part(reader, path, data, base)`; FAULTY once it has noted a fault."""
@@ -24,9 +25,7 @@ FAULTY: Any = object()
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)", re.ASCII)
-# How names of floats that are no seconds end.
-_PLAIN_NUMBERS = ("ratio", "_per_second", "tolerance", "factor", "multiplier")
-_BY_CLASS = re.compile(r"\w+\.(\w+)(.*)", re.DOTALL)  # `Retry.attempts: 0 is not valid; ...`
+_FIELD = re.compile(r"(?:\w+\.)?(\w+)(.*)")  # of a ConfigError: `Retry.attempts`, `Failover.locality_weights['eu']`
 
 
 class Reader:
@@ -87,7 +86,7 @@ class Reader:
         part = self.parts.get((cls, field.name))
         if part is not None:
             return part(self, path, value, base)
-        if isinstance(value, str) and _holds_seconds(field):
+        if isinstance(value, str) and field.name in _durations(cls):
             return seconds(value)
         return tuple(value) if isinstance(value, list) else value
 
@@ -96,25 +95,25 @@ class Reader:
             try:
                 return cls(**(kept | given))
             except check.ConfigError as error:
-                name = self._note(path, error, given)
+                name = self._note(cls, path, error)
             except (TypeError, ValueError, OverflowError) as error:
                 # Of a class that checks its settings less well than ours do.
                 self.faults.append(f"{path}: {error}")
                 return FAULTY
-            if name is None:
+            if name not in given:
                 return FAULTY
             del given[name]
         return FAULTY
 
-    def _note(self, path: str, error: check.ConfigError, given: Mapping[str, Any]) -> str | None:
-        """Note a fault that a class found; the name of the field, if it is one of `given`."""
-        match = _BY_CLASS.match(str(error))
-        if match is None:
-            self.faults.append(f"{path}: {error}")
-            return None
-        name, rest = match.groups()
-        self.faults.append(f"{join(path, name)}{rest}")
-        return name if name in given else None
+    def _note(self, cls: type, path: str, error: check.ConfigError) -> str:
+        """Note a fault that a class found; the name of the field, "" if it is the fault of none."""
+        match = _FIELD.fullmatch(error.field)
+        name, below = match.groups() if match is not None else ("", "")
+        if name not in {field.name for field in fields(cls)}:
+            self.faults.append(f"{path}: {str(error).removeprefix(f'{cls.__name__}: ')}")
+            return ""
+        self.faults.append(f"{join(path, name)}{below}{str(error).removeprefix(error.field)}")
+        return name
 
 
 def nested(cls: type) -> Part:
@@ -180,8 +179,18 @@ def seconds(text: str) -> float | str:
     return sum(float(number) * _UNITS[unit] for number, unit in terms)
 
 
-def _holds_seconds(field: Field[Any]) -> bool:
-    return "float" in str(field.type) and not field.name.endswith(_PLAIN_NUMBERS)
+@cache
+def _durations(cls: type) -> frozenset[str]:
+    """The fields of a class whose type hint says that they are durations."""
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except Exception:  # noqa: BLE001  of somebody else's class: names that only type checkers know
+        return frozenset()
+    return frozenset(name for name, hint in hints.items() if _is_duration(hint))
+
+
+def _is_duration(hint: Any) -> bool:
+    return check.SECONDS in getattr(hint, "__metadata__", ()) or any(map(_is_duration, get_args(hint)))
 
 
 def _is_required(field: Field[Any]) -> bool:
@@ -192,12 +201,3 @@ def join(path: str, name: object) -> str:
     """The path of a field, on one line whatever the name."""
     shown = name if isinstance(name, str) and name and name.isprintable() else repr(name)
     return f"{path}.{shown}" if path else shown
-
-
-def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """What to add to the fault of an unknown name."""
-    names = list(names)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; expected {'some of ' + ', '.join(names) if names else 'none'}"

@@ -36,9 +36,10 @@ from resilient.balance.maglev import Maglev
 from resilient.balance.outlier import OutlierDetection
 from resilient.balance.ring_hash import RingHash
 from resilient.config import registry
-from resilient.config.reader import FAULTY, Part, Reader, choice, did_you_mean, from_python, join, nested
+from resilient.config.reader import FAULTY, Part, Reader, choice, from_python, join, nested
 from resilient.config.values import MeshConfig, check_name
 from resilient.config.waits import read_wait
+from resilient.core.check import did_you_mean
 from resilient.discovery.resolver import Resolver
 from resilient.discovery.static import static
 from resilient.discovery.targets import parse_target

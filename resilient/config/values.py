@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import httpx
+
 from resilient.core import check
 from resilient.policy.policy import Policy
 from resilient.service import Service
 
-_NOT_IN_A_HOST = frozenset("/:@?# \t\n")
 
-
+@check.setting
 @dataclass(frozen=True)
 class MeshConfig:
     """The services of a Mesh, the policy of all others, and whether there are others.
@@ -33,7 +34,7 @@ class MeshConfig:
             check_name(name)
             check.instance(f"MeshConfig.services.{name}", service, Service, "a Service")
         check.instance("MeshConfig.policy", self.policy, Policy, "a Policy")
-        check.instance("MeshConfig.strict", self.strict, bool, "True or False")
+        check.flag("MeshConfig.strict", self.strict)
 
     def __hash__(self) -> int:
         return hash((frozenset(self.services.items()), self.policy, self.strict))
@@ -59,7 +60,18 @@ def as_config(value: object, current: MeshConfig) -> MeshConfig:
 
 
 def check_name(name: object) -> str:
-    """The name; ConfigError if no host of a URL can be equal to it."""
-    if not isinstance(name, str) or not name or name != name.lower() or _NOT_IN_A_HOST.intersection(name):
-        raise check.fault("name", name, "a name as it stands in URLs: the host alone, in lower case")
-    return name
+    """The name; ConfigError if no host of a request can be equal to it."""
+    host = _host(name) if isinstance(name, str) else ""
+    if host and name == host:
+        return host
+    if host.startswith("xn--") or ".xn--" in host:
+        raise check.fault("name", name, f"{host!r}, as the host of a request has it")
+    raise check.fault("name", name, "a name as it stands in URLs: the host alone, in lower case")
+
+
+def _host(name: str) -> str:
+    """The host of requests to this name; "" if there can be none."""
+    try:
+        return httpx.URL(scheme="http", host=name).raw_host.decode("ascii")
+    except httpx.InvalidURL:
+        return ""

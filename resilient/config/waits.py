@@ -20,6 +20,7 @@ WAITS: Mapping[str, Callable[..., Any]] = {
     "random_exponential": tenacity.wait_random_exponential,
 }
 """A number of seconds is a fixed wait, and needs no name."""
+_FACTOR = "exp_base"  # of their settings the one that is no duration
 
 
 def read_wait(reader: Reader, path: str, data: Any, _base: Any) -> Any:
@@ -36,16 +37,27 @@ def read_wait(reader: Reader, path: str, data: Any, _base: Any) -> Any:
 
 
 def _read_settings(reader: Reader, path: str, name: str, settings: Any) -> Any:
-    known = reader.known(path, settings, inspect.signature(WAITS[name]).parameters) or {}
-    numbers = {setting: _number(reader, join(path, setting), value) for setting, value in known.items()}
-    return FAULTY if FAULTY in numbers.values() else _wait(name, **numbers)
+    parameters = inspect.signature(WAITS[name]).parameters
+    known = reader.known(path, settings, parameters) or {}
+    numbers = {setting: _number(reader, join(path, setting), setting, value) for setting, value in known.items()}
+    if FAULTY in numbers.values():
+        return FAULTY
+    if "min" in numbers:
+        longest = numbers.get("max", parameters["max"].default)
+        if numbers["min"] > longest:
+            reader.refuse(join(path, "min"), numbers["min"], f"at most {join(path, 'max')}, {longest:g}")
+            return FAULTY
+    return _wait(name, **numbers)
 
 
-def _number(reader: Reader, path: str, value: Any) -> Any:
-    number: Any = seconds(value) if isinstance(value, str) else value
+def _number(reader: Reader, path: str, setting: str, value: Any) -> Any:
+    number: Any = seconds(value) if isinstance(value, str) and setting != _FACTOR else value
 
     def checked() -> float:
-        check.seconds(path, number, zero=True)
+        if setting == _FACTOR:
+            check.number(path, number, minimum=1.0)
+        else:
+            check.seconds(path, number, zero=True)
         return float(number)
 
     return reader.attempt("", checked)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Journey = Generator[Effect, Reply, Outcome]
 
+_EARLY = 0.002  # seconds by which a timer may come too early: uvloop counts in milliseconds
+
 
 def journey(call: Call, now: float) -> Journey:
     """Admit, resolve, pick, send, learn; and again while that is safe and affordable."""
@@ -163,8 +165,8 @@ class Call:
         return self.idempotent or (self.bound.retry is not None and self.bound.retry.retry.idempotent)
 
     def is_late(self, now: float) -> bool:
-        """True once the deadline has passed."""
-        return self.deadline is not None and now >= self.deadline
+        """True once the deadline has passed, as far as timers can tell."""
+        return self.deadline is not None and now + _EARLY >= self.deadline
 
     def at_most(self, seconds: float | None, now: float) -> float | None:
         """`seconds`, shortened to what is left until the deadline."""

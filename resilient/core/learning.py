@@ -18,6 +18,8 @@ def learn(call: Call, send: Send, response: Any, error: Exception | None, now: f
     """Classify a result and hand it to everything that learns from results."""
     call.latest = response
     outcome = call.bound.classifier.classify(response, error)
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"Policy.classifier: {call.bound.classifier!r} returned {outcome!r}; expected an Outcome")
     outcome.seconds = now - send.started
     if call.out_of_time(outcome, now) and not call.bound.had_its_time(outcome.seconds):
         # Cut off by what little the caller had left: says nothing about the endpoint.
@@ -30,7 +32,7 @@ def learn(call: Call, send: Send, response: Any, error: Exception | None, now: f
     if lag is not None and (lag.late or now > lag.due or outcome.kind is Kind.FAILURE):
         evidence = _without_lag(call, lag, send, outcome, now)
     if evidence is outcome and outcome.error is not None and outcome.is_timeout:
-        evidence = _of_timeout(call, send, outcome, now)
+        evidence = _of_timeout(call, send, outcome)
     call.bound.feedback(send, evidence, now, call.about)
     return outcome
 
@@ -52,7 +54,7 @@ def _without_lag(call: Call, lag: Lag, send: Send, outcome: Outcome, now: float)
     return outcome
 
 
-def _of_timeout(call: Call, send: Send, outcome: Outcome, now: float) -> Outcome:
+def _of_timeout(call: Call, send: Send, outcome: Outcome) -> Outcome:
     """What it tells about the peer that an answer did not come in time: nothing, if the time was short.
 
     That is: shorter than successes usually take, whoever set it; or noticed so late that the answer

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from resilient.balance.endpoint import Endpoint, is_ip
+from resilient.core import check
 from resilient.discovery import freshness, lookup, names, system
 from resilient.discovery.freshness import AddressReplies, Reply
 from resilient.discovery.resolver import Endpoints, ResolutionFailed
@@ -35,6 +36,7 @@ class _Found:
     replies: AddressReplies | None = None
 
 
+@check.setting
 @dataclass(frozen=True, repr=False)
 class DnsResolver(DnsSettings):
     """Every address of `name`, A and AAAA, with one `port`.

@@ -24,6 +24,7 @@ class FileFault(Exception):
     """A file that cannot be read or understood."""
 
 
+@check.setting
 @dataclass(frozen=True)
 class FileResolver:
     """The endpoints in a file: a list, or a mapping with the one key "endpoints".
@@ -37,7 +38,7 @@ class FileResolver:
     """
 
     path: str
-    poll_interval: float = 1.0
+    poll_interval: check.Seconds = 1.0
 
     def __post_init__(self) -> None:
         check.instance("file.path", self.path, (str, os.PathLike), "the path of a file")

@@ -35,9 +35,9 @@ class DnsSettings:
     search: Sequence[str] | None = None
     ndots: int | None = None
     family: str = "any"
-    min_ttl: float = 1.0
-    max_ttl: float = 300.0
-    timeout: float = 5.0
+    min_ttl: check.Seconds = 1.0
+    max_ttl: check.Seconds = 300.0
+    timeout: check.Seconds = 5.0
     refresh_ratio: float = 0.8
     hosts_file: str = system.HOSTS_FILE
     resolv_conf: str = system.RESOLV_CONF

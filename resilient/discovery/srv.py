@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from resilient.balance.endpoint import Endpoint, unique
+from resilient.core import check
 from resilient.discovery import freshness, lookup, names, system
 from resilient.discovery.dns import failure, in_order
 from resilient.discovery.freshness import AddressReplies, Reply, Status
@@ -37,6 +38,7 @@ class _Found:
     targets: Mapping[str, AddressReplies] = field(default_factory=dict)
 
 
+@check.setting
 @dataclass(frozen=True, repr=False)
 class SrvResolver(DnsSettings):
     """The targets of the SRV records of `name`, as `_http._tcp.orders.prod`.

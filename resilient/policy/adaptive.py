@@ -1,8 +1,9 @@
 """Limits that adapt: how many calls may be in flight is learnt from what becomes of them.
 
 AdaptiveLimit is for clients. What it goes down for are signs of overload (429, 503 with a
-`Retry-After` or `x-envoy-overloaded`, refused streams, timeouts) and nothing else: a client's latency has the network in it, and may rise for
-reasons that fewer calls do not cure. Latency only decides whether it goes up. Three rules:
+`Retry-After` or `x-envoy-overloaded`, refused streams, timeouts) and nothing else: a client's
+latency has the network in it, and may rise for reasons that fewer calls do not cure. Latency
+only decides whether it goes up. Three rules:
 
 - An attempt that met overload takes half a place. So a limit under which all fail is halved in
   the time of one answer, and one under which a tenth fail loses a twentieth (DCTCP, RFC 8257,
@@ -45,6 +46,7 @@ _QUEUE = 4.0  # calls that the gradient allows to wait (Netflix)
 _SMOOTHING = 0.2  # of the gradient's limit (Netflix)
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class AdaptiveLimit:
     """A limit on calls in flight that finds out by itself what a service can bear.
@@ -64,7 +66,7 @@ class AdaptiveLimit:
     maximum: int = 1000
     tolerance: float = 1.5
     max_queue: int = 100
-    queue_timeout: float = 5.0
+    queue_timeout: check.Seconds = 5.0
 
     def __post_init__(self) -> None:
         _check("AdaptiveLimit", self)
@@ -74,6 +76,7 @@ class AdaptiveLimit:
         return AdaptiveState(self)
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class GradientLimit:
     """A limit on calls in flight that follows latency: Netflix's Gradient2.
@@ -89,7 +92,7 @@ class GradientLimit:
     maximum: int = 200
     tolerance: float = 1.5
     max_queue: int = 100
-    queue_timeout: float = 5.0
+    queue_timeout: check.Seconds = 5.0
 
     def __post_init__(self) -> None:
         _check("GradientLimit", self)

@@ -32,6 +32,7 @@ _RESERVE = 5.0  # retries: two calls of three attempts, or one of six
 _SLOTS = 10  # of the window, as Tower's TpsBudget has; the window moves by a tenth at a time
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
     """At most `ratio` retries per request over `window` seconds, but at least `min_per_second`.
@@ -43,7 +44,7 @@ class RetryBudget:
 
     ratio: float = 0.2
     min_per_second: float = 10.0
-    window: float = 2.0
+    window: check.Seconds = 2.0
 
     def __post_init__(self) -> None:
         check.ratio("RetryBudget.ratio", self.ratio)

@@ -6,7 +6,7 @@ is the better check, so that endpoints that get any are not asked (`only`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -14,8 +14,11 @@ from typing import Literal
 from resilient.core import check
 
 _LEASE = 3  # checks that may fail to come before a verdict lapses
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110 section 5.6.2
+_HOST = re.compile(r"[^\s/?#@\\]+")
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """How endpoints are asked for their health, and how often. All times in seconds.
@@ -47,14 +50,14 @@ class HealthCheck:
     path: str = "/healthz"
     protocol: Literal["http", "tcp", "grpc"] = "http"
     only: Literal["idle", "new", "all"] = "idle"
-    interval: float = 10.0
-    timeout: float = 1.0
+    interval: check.Seconds = 10.0
+    timeout: check.Seconds = 1.0
     unhealthy_threshold: int = 3
     healthy_threshold: int = 2
-    unhealthy_interval: float | None = None
-    unhealthy_edge_interval: float | None = None
-    healthy_edge_interval: float | None = None
-    no_traffic_interval: float = 60.0
+    unhealthy_interval: check.Seconds | None = None
+    unhealthy_edge_interval: check.Seconds | None = None
+    healthy_edge_interval: check.Seconds | None = None
+    no_traffic_interval: check.Seconds = 60.0
     jitter_ratio: float = 0.1
     expected_statuses: tuple[int, ...] = (200,)
     retriable_statuses: tuple[int, ...] = ()
@@ -69,18 +72,26 @@ class HealthCheck:
         check.one_of("HealthCheck.protocol", self.protocol, ("http", "tcp", "grpc"))
         check.one_of("HealthCheck.only", self.only, ("idle", "new", "all"))
         check.one_of("HealthCheck.scheme", self.scheme, ("http", "https"))
-        if not isinstance(self.path, str) or not self.path.startswith("/"):
+        if not isinstance(self.path, str) or not self.path.startswith("/") or not self.path.isprintable():
             raise check.fault("HealthCheck.path", self.path, "a path such as '/healthz'")
         self._check_times()
         for name in ("expected_statuses", "retriable_statuses"):
-            object.__setattr__(self, name, _statuses(f"HealthCheck.{name}", getattr(self, name)))
-        if not self.expected_statuses:
-            raise check.fault("HealthCheck.expected_statuses", (), "at least one status")
-        check.instance("HealthCheck.method", self.method, str, "a method such as 'GET'")
-        check.instance("HealthCheck.host", self.host, (str, type(None)), "a host name, or None for the service's")
+            given = getattr(self, name)
+            statuses = tuple(sorted(check.statuses(f"HealthCheck.{name}", given)))
+            if name == "expected_statuses" and not statuses:
+                raise check.fault("HealthCheck.expected_statuses", given, "at least one status")
+            object.__setattr__(self, name, statuses)
+        if not isinstance(self.method, str) or not _METHOD.fullmatch(self.method):
+            raise check.fault("HealthCheck.method", self.method, "a method such as 'GET'")
+        if self.host is not None:
+            self._check_host(self.host)
         check.instance("HealthCheck.verify", self.verify, (bool, str), "True, False, or a path")
         check.instance("HealthCheck.grpc_service", self.grpc_service, str, "the full name of a gRPC service, or ''")
-        check.instance("HealthCheck.restores_ejected", self.restores_ejected, bool, "True or False")
+        check.flag("HealthCheck.restores_ejected", self.restores_ejected)
+
+    def _check_host(self, host: object) -> None:
+        if not isinstance(host, str) or not _HOST.fullmatch(host) or not host.isprintable():
+            raise check.fault("HealthCheck.host", host, "a host name, or None for the service's")
 
     def _check_times(self) -> None:
         check.seconds("HealthCheck.interval", self.interval)
@@ -102,16 +113,6 @@ class HealthCheck:
         unhealthy = self.interval if self.unhealthy_interval is None else self.unhealthy_interval
         longest = max(unhealthy, self.unhealthy_edge_interval or 0.0)
         return _LEASE * (longest * (1.0 + self.jitter_ratio) + self.timeout)
-
-
-def _statuses(field: str, value: object) -> tuple[int, ...]:
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
-        raise check.fault(field, value, "statuses such as (200, 204) or range(200, 400)")
-    statuses = tuple(value)
-    for status in statuses:
-        if isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 599:
-            raise check.fault(field, status, "a status from 100 to 599")
-    return tuple(sorted(set(statuses)))
 
 
 class HealthState:

@@ -6,6 +6,7 @@ delay and the two budgets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -15,10 +16,12 @@ from resilient.policy.budget import RetryBudget
 from resilient.policy.percentile import MovingPercentile
 
 _KNOWN = 5  # samples of a route that say more about it than all of the service do: their maximum, mostly
+_PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)", re.ASCII)
 MAX_ROUTES = 32
 """Routes of a service whose latencies are told apart; the one with the fewest samples makes room."""
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class Hedge:
     """When to start a second attempt beside one that takes long.
@@ -34,9 +37,9 @@ class Hedge:
     can be cancelled, it is abandoned and its response closed when it comes.
     """
 
-    delay: float | str = "p95"
+    delay: check.Seconds | str = "p95"
     max_extra_ratio: float = 0.05
-    minimum_delay: float = 0.001
+    minimum_delay: check.Seconds = 0.001
 
     def __post_init__(self) -> None:
         if isinstance(self.delay, str):
@@ -52,12 +55,9 @@ class Hedge:
 
 
 def _percentile(text: str) -> float:
-    digits = text.removeprefix("p")
-    try:
-        value = float(digits)
-    except ValueError:
-        value = -1.0
-    if not text.startswith("p") or not 0 < value < 100:
+    match = _PERCENTILE.fullmatch(text)
+    value = float(match[1]) if match is not None else 0.0
+    if not 0 < value < 100:
         raise check.fault("Hedge.delay", text, "seconds, or a percentile such as 'p95'")
     return value / 100
 

@@ -15,6 +15,7 @@ from resilient.core import check
 from resilient.core.outcome import Outcome
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class Limit:
     """At most `max_in_flight` calls at once; `max_queue` more may wait for a place.
@@ -26,7 +27,7 @@ class Limit:
 
     max_in_flight: int = 1000
     max_queue: int = 100
-    queue_timeout: float = 5.0
+    queue_timeout: check.Seconds = 5.0
 
     def __post_init__(self) -> None:
         check.count("Limit.max_in_flight", self.max_in_flight)

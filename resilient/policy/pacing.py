@@ -14,6 +14,7 @@ _LONGEST = 300.0  # seconds for which a header is believed (Envoy's and Linkerd'
 _JITTER = 0.1  # of the time to a reset, so that clients do not all come back at that moment
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class Pacing:
     """Delays calls when more want to be sent than the peer's headers say are left.
@@ -26,7 +27,7 @@ class Pacing:
     sent at once, since what the peer says then is more than we know.
     """
 
-    max_delay: float = 1.0
+    max_delay: check.Seconds = 1.0
 
     def __post_init__(self) -> None:
         check.seconds("Pacing.max_delay", self.max_delay)

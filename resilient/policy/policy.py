@@ -43,6 +43,7 @@ UNSET = _Unset()
 """No fallback: None is a fallback too."""
 
 
+@check.setting
 @dataclass(frozen=True)
 class Policy:
     """How calls are made: for a client, a service, or a function that it decorates.
@@ -69,21 +70,21 @@ class Policy:
     `classifier`: what counts as success; None for the default of the protocol.
     """
 
-    timeout: float | None = None
-    attempt_timeout: float | None = None
+    timeout: check.Seconds | None = None
+    attempt_timeout: check.Seconds | None = None
     retry: Retry | None = Retry()
     breaker: Breaker | pybreaker.CircuitBreaker | None = None
     balancer: Balancer = PeakEwma()
     outlier: OutlierDetection | None = OutlierDetection()
     health: HealthCheck | None = None
     failover: Failover = Failover()
-    slow_start: float = 30.0
+    slow_start: check.Seconds = 30.0
     hedge: Hedge | None = None
     limit: LimitPolicy | None = None
     throttle: Throttle | None = None
     pacing: Pacing | None = None
-    fallback: Any = UNSET
-    classifier: Classifier | None = None
+    fallback: Any = dataclasses.field(default=UNSET, hash=False)  # of any type, such as a list
+    classifier: Classifier | None = dataclasses.field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         check.optional_seconds("Policy.timeout", self.timeout)

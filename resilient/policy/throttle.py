@@ -20,6 +20,7 @@ from resilient.core import check
 from resilient.policy.window import Window
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class Throttle:
     """Refuses calls at random while a service turns too many away for overload.
@@ -36,7 +37,7 @@ class Throttle:
     """
 
     multiplier: float = 2.0
-    window: float = 10.0
+    window: check.Seconds = 10.0
     max_refusal_ratio: float = 0.9
     minimum_per_second: float = 1.0
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from resilient import Mesh, Service
-from resilient.balance.endpoint import Endpoint, EndpointStats, parse_endpoint
+from resilient.balance.endpoint import Endpoint, EndpointStats, Locality, parse_endpoint
 from resilient.core.check import ConfigError
 
 
@@ -39,6 +39,35 @@ def test_an_address_is_read_and_written_alike(text: str, host: str, port: int, a
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize("value", [None, 5, "eu/eu-1a", ("eu", "eu-1a"), []])
+def test_a_locality_is_one(value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Endpoint("a", 1, locality=value)  # type: ignore[arg-type]
+    assert str(caught.value) == f"Endpoint.locality: {value!r} is not valid; expected a Locality"
+
+
+@pytest.mark.parametrize("field", ["region", "zone", "subzone"])
+@pytest.mark.parametrize("value", [None, 5, b"eu", []])
+def test_its_parts_are_text(field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Locality(**{field: value})  # type: ignore[arg-type]
+    assert str(caught.value) == f"Locality.{field}: {value!r} is not valid; expected a string"
+
+
+@pytest.mark.parametrize("value", [None, 5, "v1", ["v1"], ("v1",), (("v", 1),), {"v": 1}, {1: "v"}, (("a", "b", "c"),)])
+def test_labels_are_text_by_name(value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Endpoint("a", 1, labels=value)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"Endpoint.labels: {value!r} is not valid; expected a mapping of strings")
+
+
+def test_labels_are_the_same_in_any_order() -> None:
+    one = Endpoint("a", 1, labels={"b": "2", "a": "1"})  # type: ignore[arg-type]
+    assert one == Endpoint("a", 1, labels=(("b", "2"), ("a", "1")))
+    assert one.labels == (("a", "1"), ("b", "2"))
+    assert Endpoint("a", 1, labels={}) == Endpoint("a", 1)  # type: ignore[arg-type]
 
 
 def test_another_port_is_another_address() -> None:

@@ -38,6 +38,18 @@ def test_exactly_one_source(fields):
         HashOn(**fields)
 
 
+@pytest.mark.parametrize("value", [5, 1.5, True, ["a"]])
+def test_a_function_that_returns_something_else_is_named(value):
+    def user_of(request):
+        return value
+
+    with pytest.raises(TypeError) as caught:
+        HashOn(function=user_of).key(request())
+    assert str(caught.value).startswith("HashOn.function: <function ")
+    assert "user_of" in str(caught.value)
+    assert str(caught.value).endswith(f" returned {value!r}; expected a str, bytes or None")
+
+
 def test_it_is_a_value():
     assert HashOn(header="a") == HashOn(header="a")
     assert len({HashOn(header="a"), HashOn(header="a"), HashOn(cookie="a")}) == 2

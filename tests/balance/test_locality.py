@@ -260,6 +260,10 @@ def test_whatever_happens_somebody_is_there(fleet, failover, own) -> None:
         ({"locality_weights": {"eu": -1}}, r"Failover.locality_weights\['eu'\]: -1"),
         ({"locality_weights": {1: 1}}, "Failover.locality_weights: 1"),
         ({"locality_weights": "eu"}, "Failover.locality_weights: 'eu'"),
+        ({"locality_weights": (1,)}, r"Failover.locality_weights: \(1,\) .* a mapping such as"),
+        ({"locality_weights": ("eu", 1)}, r"Failover.locality_weights: \('eu', 1\) .* a mapping such as"),
+        ({"locality_weights": (("eu", 1, 2),)}, r"Failover.locality_weights: \(\('eu', 1, 2\),\)"),
+        ({"locality_weights": None}, "Failover.locality_weights: None"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message) -> None:

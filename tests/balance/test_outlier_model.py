@@ -2,54 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from random import Random
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from resilient.balance.outlier import OutlierDetection
 from resilient.balance.picker import Pick
-from tests.balance.fleets import answered, cancelled, fleet, overflowed, success, unreachable
+from resilient.core.outcome import Kind, Outcome
+from tests.balance.fleets import answered, cancelled, fleet, overflowed, success, timed_out, unreachable
 
-LIMIT, BASE, LONGEST, INTERVAL, RAMP = 3, 30.0, 75.0, 10.0, 20.0
+BASE, LONGEST, INTERVAL, RAMP, JITTER = 30.0, 75.0, 10.0, 20.0, 0.1
 RESULTS = {
-    "success": (success(), True),
-    "unreachable": (unreachable(), False),
-    "500": (answered(500), False),
+    "success": (success(), "good"),
+    "unreachable": (unreachable(), "local"),
+    "timeout": (timed_out(1.0), "local"),
+    "500": (answered(500), "bad"),
+    "502": (answered(502), "gateway"),
+    "503": (answered(503), "gateway"),
     "429": (answered(429), None),
     "cancelled": (cancelled(1.0), None),
     "overflow": (overflowed(), None),
+    "deadline": (Outcome(Kind.FAILURE, "deadline"), None),
 }
 
 
+@dataclass
 class Known:
-    """What the model knows of an endpoint."""
+    """What the model knows of an endpoint: its results since it came into use, and its ejections."""
 
-    def __init__(self):
-        self.row, self.until, self.multiplier = [], None, 0
-        self.state, self.ramp_began = "in use", None
+    results: list[tuple[float, str]]
+    until: float | None = None
+    multiplier: int = 0
+    cause: str = ""
+    state: str = "in use"
+    ramp_began: float = 0.0
 
-    def trailing(self):
-        """How many failures the row ends with."""
-        return len(self.row) - max((at + 1 for at, good in enumerate(self.row) if good), default=0)
+    def trailing(self, *kinds):
+        """How many results of these kinds it ends with."""
+        count = 0
+        while count < len(self.results) and self.results[-1 - count][1] in kinds:
+            count += 1
+        return count
+
+    def recent(self, now):
+        """What of the window counts: the second that has begun, and the nine before it."""
+        return [kind for time, kind in self.results if now // 1 - time // 1 < INTERVAL]
 
 
 class DetectorMachine(RuleBasedStateMachine):
-    @initialize(size=st.integers(1, 7), ratio=st.sampled_from([0.0, 0.1, 0.34, 0.5, 1.0]))
-    def begin(self, size, ratio):
-        self.ratio, self.now = ratio, 0.0
+    @initialize(
+        size=st.sampled_from([1, 2, 3, 3, 4, 7]),
+        cap=st.sampled_from([0.0, 0.1, 0.34, 0.5, 1.0]),
+        in_a_row=st.sampled_from([None, 3, 5]),
+        gateway=st.sampled_from([None, 2]),
+        local=st.sampled_from([None, 2]),
+        ratio=st.sampled_from([None, 0.25, 0.5, 1.0]),
+        volume=st.sampled_from([1, 4, 10]),
+    )
+    def begin(self, size, cap, in_a_row, gateway, local, ratio, volume):
+        self.now, self.ratio = 0.0, cap
         self.everybody = fleet(*[1] * 8)
         self.members = self.everybody[:size]
-        self.detector = OutlierDetection(
-            consecutive_failures=LIMIT,
-            failure_ratio=None,
+        self.setting = OutlierDetection(
+            consecutive_failures=in_a_row,
+            consecutive_gateway_failures=gateway,
+            consecutive_local_failures=local,
+            failure_ratio=ratio,
+            minimum_volume=volume,
             success_rate_stdev_factor=None,
             base_ejection_time=BASE,
             max_ejection_time=LONGEST,
-            max_ejection_ratio=ratio,
+            ejection_jitter_ratio=JITTER,
+            max_ejection_ratio=cap,
             window=INTERVAL,
             ramp=RAMP,
-        ).bind()
-        self.known = {stats: Known() for stats in self.everybody}
+        )
+        self.detector = self.setting.bind()
+        self.rng, self.same_rng = Random(1), Random(1)
+        self.known = {stats: Known([]) for stats in self.everybody}
         self.interval_ends = INTERVAL
         self.usable = self.detector.available(self.members, 0.0)
 
@@ -62,44 +95,71 @@ class DetectorMachine(RuleBasedStateMachine):
 
     def bring_back(self, stats):
         known = self.known[stats]
-        known.until, known.row, known.state = None, [], "probing"
+        known.until, known.results, known.state = None, [], "probing"
 
-    @rule(which=st.integers(0, 6), result=st.sampled_from(sorted(RESULTS)), times=st.integers(1, 4))
+    @rule(which=st.integers(0, 3), result=st.sampled_from(sorted(RESULTS)), times=st.integers(1, 5))
     def result(self, which, result, times):
         stats = self.members[which % len(self.members)]
-        outcome, good = RESULTS[result]
+        outcome, kind = RESULTS[result]
         for _ in range(times):
-            changed = self.expected_change(self.known[stats], good)
+            changed = self.expected_change(self.known[stats], kind)
             Pick(stats, self.now).done(outcome, self.now)
-            assert self.detector.observe(stats, outcome, self.now) is changed
+            assert self.detector.observe(stats, outcome, self.now, self.rng) is changed
             if changed:
                 self.usable = self.detector.available(self.members, self.now)
 
-    @rule(first=st.integers(0, 6), count=st.integers(2, 6))
-    def an_outage(self, first, count):
+    @rule(first=st.integers(0, 6), count=st.integers(2, 6), result=st.sampled_from(["unreachable", "500"]))
+    def an_outage(self, first, count, result):
         for which in range(first, first + count):
-            self.result(which, "unreachable", LIMIT)
+            self.result(which, result, 5)
 
-    def expected_change(self, known, good):
-        if good is None or known.until is not None:
+    @rule(which=st.integers(0, 1), results=st.lists(st.sampled_from(sorted(RESULTS)), max_size=8))
+    def a_mixture(self, which, results):
+        for result in results:
+            self.result(which, result, 1)
+
+    @rule(which=st.integers(0, 1), bad=st.sampled_from(["500", "502", "timeout"]), times=st.integers(1, 6))
+    def every_other_fails(self, which, bad, times):
+        """No row becomes long."""
+        for _ in range(times):
+            self.result(which, "success", 1)
+            self.result(which, bad, 1)
+
+    def expected_change(self, known, kind):
+        if kind is None or known.until is not None:
             return False
-        known.row.append(good)
-        if good:
+        known.results.append((self.now, kind))
+        if kind == "good":
             if known.state == "probing":
                 known.state, known.ramp_began = "ramping", self.now
             elif known.state == "ramping" and self.now - known.ramp_began >= RAMP:
                 known.state = "in use"
             return False
-        if known.state != "probing" and known.trailing() < LIMIT:
-            return False
-        if len(self.out()) >= self.cap():
+        cause = "probe" if known.state == "probing" else self.expected_cause(known)
+        if cause is None or len(self.out()) >= self.cap():
             return False
         if known.multiplier * BASE < LONGEST:
             known.multiplier += 1
-        known.until = self.now + min(BASE * known.multiplier, LONGEST)
+        jitter = JITTER * self.same_rng.random()
+        known.cause, known.until = cause, self.now + min(BASE * known.multiplier, LONGEST) * (1 + jitter)
         return True
 
-    @rule(seconds=st.sampled_from([0.5, 3.0, 10.0, 29.0, 61.0]))
+    def expected_cause(self, known):
+        setting, recent = self.setting, known.recent(self.now)
+        rows = {
+            "consecutive-local-failures": (setting.consecutive_local_failures, known.trailing("local")),
+            "consecutive-gateway-failures": (setting.consecutive_gateway_failures, known.trailing("gateway")),
+            "consecutive-failures": (setting.consecutive_failures, known.trailing("local", "gateway", "bad")),
+        }
+        for cause, (limit, row) in rows.items():
+            if limit is not None and row >= limit:
+                return cause
+        failed = len(recent) - recent.count("good")
+        ratio = setting.failure_ratio
+        is_enough = ratio is not None and len(recent) >= setting.minimum_volume and failed / len(recent) >= ratio
+        return "failure-ratio" if is_enough else None
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 3.0, 9.5, 10.0, 29.0, 61.0]))
     def time_passes(self, seconds):
         self.now += seconds
         due = min([self.interval_ends, *[self.known[stats].until for stats in self.out()]])
@@ -113,7 +173,7 @@ class DetectorMachine(RuleBasedStateMachine):
             self.interval_ends = self.now + INTERVAL
             for stats in self.members:
                 self.calm_down(self.known[stats])
-        assert self.detector.sweep(self.members, self.now) is bool(back)
+        assert self.detector.sweep(self.members, self.now, self.rng) is bool(back)
         if back:
             self.usable = self.detector.available(self.members, self.now)
 
@@ -121,6 +181,15 @@ class DetectorMachine(RuleBasedStateMachine):
         ramped = known.state == "ramping" and self.now - known.ramp_began >= RAMP
         if known.multiplier and known.until is None and (known.state == "in use" or ramped):
             known.multiplier -= 1
+
+    @rule(which=st.integers(0, 6))
+    def a_check_finds_it_well(self, which):
+        stats = self.members[which % len(self.members)]
+        is_out = self.known[stats].until is not None
+        assert self.detector.restore(stats) is is_out
+        if is_out:
+            self.bring_back(stats)
+            self.usable = self.detector.available(self.members, self.now)
 
     @rule(size=st.integers(1, 8))
     def the_set_changes(self, size):
@@ -146,10 +215,11 @@ class DetectorMachine(RuleBasedStateMachine):
         for stats, known in self.known.items():
             assert stats.ejected_until == known.until
             assert stats.ejections == known.multiplier
+            assert stats.cause == known.cause
             if known.until is None:
-                assert stats.consecutive_failures == known.trailing()
+                assert stats.consecutive_failures == known.trailing("local", "gateway", "bad")
             assert stats.in_flight == 0
 
 
 TestDetector = DetectorMachine.TestCase
-TestDetector.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDetector.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -58,6 +58,38 @@ def test_but_not_what_was_streamed_or_may_not_be_repeated(world: World, options:
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(("idempotent", "asked"), [(True, 3), (False, 1)])
+def test_the_caller_may_say_that_a_request_can_be_repeated(world: World, idempotent: bool, asked: int) -> None:
+    seen: list[str] = []
+    face = world.ours(policy=QUICK, transport=world.mock(lambda request: refuse(world, request, seen)))
+    face.request("POST", "http://orders/", extensions={"resilient": {"idempotent": idempotent}})
+    assert seen == ["POST"] * asked
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"idempotent": "false"}, "[\"idempotent\"]: 'false' is not valid; expected True or False"),
+        ({"idempotent": None}, '["idempotent"]: None is not valid; expected True or False'),
+        ({"timeout": "1s"}, "[\"timeout\"]: '1s' is not valid; expected a number of seconds > 0"),
+        ({"retry": False}, '["retry"]: False is not valid; expected one of `idempotent`, `timeout`'),
+        (["idempotent"], ": ['idempotent'] is not valid; expected a dict"),
+    ],
+)
+def test_what_the_caller_says_is_checked(world: World, options: Any, fault: str) -> None:
+    seen: list[str] = []
+    face = world.ours(policy=QUICK, transport=world.mock(lambda request: refuse(world, request, seen)))
+    with pytest.raises(resilient.ConfigError) as caught:
+        face.request("POST", "http://orders/", extensions={"resilient": options})
+    assert str(caught.value).startswith(f'extensions["resilient"]{fault}')
+    assert seen == []
+
+
+def refuse(world: World, request: Any, seen: list[str]) -> Any:
+    seen.append(request.method)
+    return world.library.Response(503)
+
+
 @pytest.mark.parametrize("path", ["/truncated", "/truncated-chunks"])
 def test_one_that_stays_truncated_ends_as_in_httpx(world: World, origin: Origin, path: str) -> None:
     assert world.same(lambda face: face.get(origin.url(path))) == ("RemoteProtocolError", f"GET {origin.url(path)}")

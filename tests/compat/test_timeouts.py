@@ -177,6 +177,65 @@ def test_connections_expire(world: World) -> None:
     assert world.same(scenario, limits=world.library.Limits(keepalive_expiry=0.0)) == 3
 
 
+@pytest.mark.parametrize(
+    ("limits", "connections"),
+    [
+        ({"keepalive_expiry": -1}, 3),
+        ({"keepalive_expiry": float("inf")}, 1),
+        ({"max_keepalive_connections": -1}, 3),
+        ({"max_keepalive_connections": 0.5}, 3),
+        ({"max_keepalive_connections": 1.5}, 1),
+        ({"max_connections": 2.5}, 1),
+        ({"max_connections": float("inf"), "max_keepalive_connections": float("inf")}, 1),
+    ],
+)
+def test_odd_limits_that_httpx_serves(world: World, limits: dict[str, float], connections: int) -> None:
+    def scenario(face: Face) -> int:
+        with Origin() as origin:
+            for _ in range(3):
+                assert face.get(origin.url()).status_code == 200
+            return len(origin.peers)
+
+    assert world.same(scenario, limits=world.library.Limits(**limits)) == connections
+
+
+@pytest.mark.parametrize("connections", [1.5, 2])
+def test_a_part_of_a_connection_is_one_more(world: World, origin: Origin, connections: float) -> None:
+    limits = world.library.Limits(max_connections=connections)
+    timeout = world.library.Timeout(5.0, pool=SHORT)
+
+    def scenario(face: Face) -> object:
+        def second() -> object:
+            return held(world, face, origin, third)
+
+        def third() -> object:
+            with pytest.raises(world.library.PoolTimeout):
+                face.get(origin.url())
+            return "full"
+
+        return held(world, face, origin, second)
+
+    assert world.same(scenario, limits=limits, timeout=timeout) == "full"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("max_connections", 0, "a number > 0, or None for no limit"),
+        ("max_connections", -1, "a number > 0, or None for no limit"),
+        ("max_connections", "3", "a number > 0, or None for no limit"),
+        ("max_connections", float("nan"), "a number > 0, or None for no limit"),
+        ("max_keepalive_connections", "3", "a number, or None for all"),
+        ("keepalive_expiry", "5s", "a number of seconds, or None for never"),
+        ("keepalive_expiry", float("nan"), "a number of seconds, or None for never"),
+    ],
+)
+def test_limits_that_httpx_serves_nothing_with_are_refused(world: World, field: str, value: Any, expected: str) -> None:
+    with pytest.raises(resilient.ConfigError) as caught:
+        world.ours(limits=world.library.Limits(**{field: value}))
+    assert str(caught.value) == f"limits.{field}: {value!r} is not valid; expected {expected}"
+
+
 def test_a_pool_timeout_is_not_waited_for_thrice(world: World, origin: Origin) -> None:
     """`timeout.pool` is the time that a call waits, not an attempt."""
     limits = world.library.Limits(max_connections=1)

@@ -6,8 +6,9 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import httpx
 import pytest
 import tenacity
 from hypothesis import example, given, settings
@@ -249,6 +250,96 @@ def test_a_ratio_is_no_duration() -> None:
     assert line == "policy.retry.budget.ratio: '1s' is not valid; expected a ratio from 0 to 1"
 
 
+DURATIONS: dict[str, dict[str, Any]] = {
+    "retry": dict.fromkeys(("wait", "max_retry_after")),
+    "breaker": dict.fromkeys(("window", "break_duration", "max_break_duration", "sync_interval")),
+    "outlier": dict.fromkeys(("window", "base_ejection_time", "max_ejection_time", "ramp")),
+    "health": dict.fromkeys(
+        (
+            "interval",
+            "timeout",
+            "unhealthy_interval",
+            "unhealthy_edge_interval",
+            "healthy_edge_interval",
+            "no_traffic_interval",
+        )
+    ),
+    "hedge": dict.fromkeys(("delay", "minimum_delay")),
+    "limit": dict.fromkeys(("queue_timeout",)),
+    "throttle": dict.fromkeys(("window",)),
+    "pacing": dict.fromkeys(("max_delay",)),
+}
+
+
+def test_whatever_lasts_can_be_given_a_unit() -> None:
+    texts: dict[str, Any] = {name: dict.fromkeys(fields, "2m") for name, fields in DURATIONS.items()}
+    numbers: dict[str, Any] = {name: dict.fromkeys(fields, 120.0) for name, fields in DURATIONS.items()}
+    for data, value in ((texts, "2m"), (numbers, 120.0)):
+        data |= {"timeout": value, "attempt_timeout": value, "slow_start": value}
+        data["retry"]["budget"] = {"window": value}
+        data["balancer"] = {"peak_ewma": {"decay": value, "failure_penalty": value}}
+    assert policy_of(texts) == policy_of(numbers)
+    for limit in ("adaptive", "gradient"):
+        first, second = (policy_of({"limit": {limit: {"queue_timeout": value}}}) for value in ("2m", 120.0))
+        assert first == second
+    for dns_ in ({"name": "a", "port": 80}, {"name": "_http._tcp.a"}):
+        kind = "dns" if "port" in dns_ else "srv"
+        first, second = (
+            read({"services": {"a": {"resolver": {kind: {**dns_, "min_ttl": t, "max_ttl": t, "timeout": t}}}}})
+            for t in ("2m", 120.0)
+        )
+        assert first == second
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [
+        ({"balancer": {"least_request": {"active_request_bias": "2s"}}}, "balancer.least_request.active_request_bias"),
+        ({"balancer": {"peak_ewma": {"tolerance": "2s"}}}, "balancer.peak_ewma.tolerance"),
+        ({"balancer": {"maglev": {"hash_balance_factor": "2s"}}}, "balancer.maglev.hash_balance_factor"),
+        ({"failover": {"overprovisioning_factor": "2s"}}, "failover.overprovisioning_factor"),
+        ({"outlier": {"latency_factor": "2s"}}, "outlier.latency_factor"),
+        ({"outlier": {"success_rate_stdev_factor": "2s"}}, "outlier.success_rate_stdev_factor"),
+        ({"retry": {"budget": {"min_per_second": "2s"}}}, "retry.budget.min_per_second"),
+        ({"limit": {"adaptive": {"tolerance": "2s"}}}, "limit.adaptive.tolerance"),
+        ({"retry": {"wait": {"exponential": {"exp_base": "2s"}}}}, "retry.wait.exponential.exp_base"),
+    ],
+)
+def test_other_numbers_cannot(policy: dict[str, Any], path: str) -> None:
+    (line,) = faults({"policy": policy})
+    assert line.startswith(f"policy.{path}: '2s' is not valid; expected a ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sticky:
+    """Somebody's balancer."""
+
+    hold: Annotated[float, "seconds"] = 1.0
+    most: Annotated[float, "seconds"] | None = None
+    share: float | str = 0.5
+
+    def picker(self, endpoints: Any) -> Any:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreadable(Sticky):
+    """One with a type hint that only type checkers can follow."""
+
+    other: "OnlyForTypeCheckers" = None  # type: ignore[name-defined]  # noqa: F821, UP037
+
+
+def test_a_balancer_of_somebody_elses_says_which_of_its_numbers_are_durations(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    points = [EntryPoint(cls.__name__, f"{__name__}:{cls.__name__}", "") for cls in (Sticky, Unreadable)]
+    monkeypatch.setattr("resilient.config.registry.entry_points", lambda group: points)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: globals()[self.attr])
+    balancer = {"hold": "500ms", "most": "1m", "share": "1s"}
+    assert policy_of({"balancer": {"Sticky": balancer}}) == Policy(balancer=Sticky(0.5, 60.0, "1s"))
+    assert policy_of({"balancer": {"Unreadable": balancer}}) == Policy(balancer=Unreadable("500ms", "1m", "1s"))  # type: ignore[arg-type]
+
+
 def test_waits_of_tenacity_by_name() -> None:
     retry = policy_of({"retry": {"wait": {"exponential": {"multiplier": "20ms", "max": 1}}}}).retry
     assert retry is not None
@@ -264,6 +355,106 @@ def test_the_same_data_give_equal_configs() -> None:
     """Or a file that is read again would throw away the state of what did not change."""
     data = {"policy": {"retry": {"wait": {"incrementing": {"start": 1, "increment": 2}}}, "breaker": {}}}
     assert read(data) == read(json.loads(json.dumps(data)))
+
+
+@pytest.mark.parametrize(
+    ("wait", "fault"),
+    [
+        (
+            {"random": {"min": 5, "max": 1}},
+            "random.min: 5.0 is not valid; expected at most policy.retry.wait.random.max, 1",
+        ),
+        ({"random": {"min": "5s"}}, "random.min: 5.0 is not valid; expected at most policy.retry.wait.random.max, 1"),
+        ({"exponential": {"min": 2, "max": 1}}, "exponential.min: 2.0 is not valid; expected at most "),
+        ({"random_exponential": {"min": 2, "max": 1}}, "random_exponential.min: 2.0 is not valid; expected at most "),
+        ({"exponential": {"exp_base": 0}}, "exponential.exp_base: 0 is not valid; expected a number >= 1"),
+        (
+            {"exponential_jitter": {"exp_base": True}},
+            "exponential_jitter.exp_base: True is not valid; expected a number",
+        ),
+    ],
+)
+def test_waits_that_cannot_be_are_refused(wait: dict[str, Any], fault: str) -> None:
+    (line,) = faults({"policy": {"retry": {"wait": wait}}})
+    assert line.startswith(f"policy.retry.wait.{fault}")
+
+
+LABELS = 'is not valid; expected a mapping of strings to strings, such as {"version": "v2"}'
+WEIGHTS = 'is not valid; expected a mapping such as {"eu/eu-1a": 80, "eu": 20}'
+ONE_OF_FOUR = "is not valid; expected exactly one of header, cookie, query and function"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (
+            {"policy": {"retry": {"statuses": 503}}},
+            "policy.retry.statuses: 503 is not valid; expected statuses such as (200, 204) or range(200, 400)",
+        ),
+        (
+            {"policy": {"retry": {"statuses": [[503]]}}},
+            "policy.retry.statuses: [503] is not valid; expected statuses from 100 to 599",
+        ),
+        (
+            {"policy": {"retry": {"idempotent": "no"}}},
+            "policy.retry.idempotent: 'no' is not valid; expected True or False",
+        ),
+        (
+            {"policy": {"failover": {"locality_weights": [1]}}},
+            f"policy.failover.locality_weights: (1,) {WEIGHTS}",
+        ),
+        (
+            {"policy": {"failover": {"locality_weights": {"eu": "x"}}}},
+            "policy.failover.locality_weights['eu']: 'x' is not valid; expected a number >= 0",
+        ),
+        (
+            {"policy": {"health": {"host": "a\r\nb"}}},
+            r"policy.health.host: 'a\r\nb' is not valid; expected a host name, or None for the service's",
+        ),
+        (
+            {"policy": {"balancer": {"maglev": {"hash_on": {}}}}},
+            f"policy.balancer.maglev.hash_on: {{}} {ONE_OF_FOUR}",
+        ),
+        (
+            {"policy": {"breaker": object}},
+            "policy.breaker: <class 'object'> is not valid; expected a Breaker, or a pybreaker.CircuitBreaker",
+        ),
+        (
+            {"services": {"a": {"resolver": ["10.0.0.1:80"], "subset": ["v1"]}}},
+            f"services.a.subset: ('v1',) {LABELS}",
+        ),
+        (
+            {"services": {"a": {"resolver": ["10.0.0.1:80"], "subset": [["a", "b"]]}}},
+            f"services.a.subset: (['a', 'b'],) {LABELS}",
+        ),
+    ],
+)
+def test_a_fault_names_the_field_the_value_and_what_would_be_right(data: Any, line: str) -> None:
+    assert faults(data) == [line]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("\u00e4", "expected 'xn--4ca', as the host of a request has it"),
+        ("b\u00fccher.example", "expected 'xn--bcher-kva.example', as the host of a request has it"),
+        ("XN--4CA", "expected 'xn--4ca', as the host of a request has it"),
+        *[
+            (name, "expected a name as it stands in URLs: the host alone, in lower case")
+            for name in ("", "A", "a b", "a:80", "a/b", "u@a", "a?b", "a<b", "a\0b", "a\r\nb", "[::1]", "\u200b")
+        ],
+    ],
+)
+def test_a_name_that_no_request_can_have_is_refused(name: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MeshConfig({name: ORDERS})
+    assert str(caught.value) == f"name: {name!r} is not valid; {expected}"
+
+
+@pytest.mark.parametrize("name", ["orders", "orders.prod.svc", "a_b", "a.", "10.0.0.1", "::1", "xn--4ca"])
+def test_all_others_are_found(name: str) -> None:
+    url = httpx.URL(f"http://[{name}]/" if ":" in name else f"http://{name}/")
+    assert url.raw_host.decode() in MeshConfig({name: ORDERS}).services
 
 
 def test_every_fault_is_listed_with_its_path() -> None:

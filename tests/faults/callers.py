@@ -77,7 +77,8 @@ class Tasks:
     """An AsyncClient in an event loop of its own."""
 
     def __init__(self, loop: str, mesh: resilient.Mesh, options: dict[str, Any]) -> None:
-        self._manager = start_blocking_portal(loop)
+        backend, how = ("asyncio", {"use_uvloop": True}) if loop == "uvloop" else (loop, None)
+        self._manager = start_blocking_portal(backend, how)
         self._portal = self._manager.__enter__()
         self.client = resilient.AsyncClient(mesh=mesh, **options)
         self._tasks_before = self._portal.call(_task_count)

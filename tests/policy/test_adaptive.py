@@ -178,6 +178,34 @@ def test_the_gradient_moves_as_its_formula_says() -> None:
     assert state.limit == pytest.approx(20 + 0.2 * (target - 20))
 
 
+def test_the_gradient_forgets_an_overload_sooner_than_the_average_would() -> None:
+    state = busy(GradientLimit(minimum=4), 20)
+    state.observe(success(1.9), 0.1)
+    state.observe(success(0.1), 0.2)
+    state.limit = 20.0
+    state.observe(success(1.5), 0.3)
+    long = 0.95 * (0.1 + 1.9 + 0.1) / 3  # it was more than twice as long as the latest
+    long += (1.5 - long) / 4
+    target = 1.5 * long / 1.5 * 20 + 4
+    assert state.limit == pytest.approx(20 + 0.2 * (target - 20))
+
+
+@given(st.lists(st.floats(0.01, 10), max_size=200), st.integers(0, 40))
+def test_the_gradient_follows_netflixs_formula(latencies: list[float], in_flight: int) -> None:
+    state = busy(GradientLimit(minimum=4, maximum=50, initial=40), in_flight)
+    limit, long = 40.0, 0.0
+    for count, seconds in enumerate([0.1, *latencies], start=1):  # `busy` has shown it the first
+        long += (seconds - long) / min(count, 600)
+        long *= 0.95 if long > 2 * seconds else 1.0
+        gradient = max(0.5, min(1.0, 1.5 * long / seconds))
+        if count == 1:
+            continue  # nothing was in flight then
+        if 2 * in_flight >= limit:
+            limit = min(50.0, max(4.0, 0.8 * limit + 0.2 * (gradient * limit + 4)))
+        state.observe(success(seconds), 1.0)
+        assert state.limit == pytest.approx(limit)
+
+
 @pytest.mark.parametrize("cls", [AdaptiveLimit, GradientLimit])
 @pytest.mark.parametrize(
     ("field", "fields"),

@@ -283,6 +283,13 @@ class TestThreads:
         state._admit_probe(seen, 105.0).observe(FAILURE, 105.0)
         assert state.state == "open", "an ordinary call, whose failure counts"
 
+    def test_who_saw_the_last_probe_too_late_passes(self):
+        state = opened()
+        probe = state.admit(105.0)
+        seen = state._phase
+        probe.observe(SUCCESS, 105.0)
+        assert state._admit_probe(seen, 105.0) is not None
+
     def test_one_of_many_gets_the_probe(self):
         for _ in range(20):
             state, start = opened(), threading.Barrier(8)

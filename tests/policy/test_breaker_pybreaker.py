@@ -48,6 +48,17 @@ class Recorder(CircuitBreakerListener):
         self.events.append((old_state.name, new_state.name))
 
 
+class Prober(CircuitBreakerListener):
+    """Makes the probe itself as soon as it hears of HALF-OPEN, as another thread might."""
+
+    def __init__(self):
+        self.state = None
+
+    def state_change(self, cb, old_state, new_state):
+        if new_state.name == "half-open":
+            call(self.state, SUCCESS, 100.0)
+
+
 class Faulty(CircuitBreakerListener):
     def before_call(self, cb, func, *args, **kwargs):
         raise RuntimeError("before_call")
@@ -133,6 +144,13 @@ class TestListeners:
         state = Breaker(failure_ratio=None, consecutive_failures=1, listeners=[listener]).bind("orders")
         call(state, FAILURE, 0.0)
         assert listener.seen == (("orders", "open", True, None),), "no lock of ours is held here"
+
+    def test_a_phase_may_end_while_they_are_told_of_it(self):
+        prober, storage = Prober(), CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+        prober.state = Breaker(storage=storage, listeners=[prober]).bind("orders")
+        storage.state = pybreaker.STATE_HALF_OPEN
+        assert prober.state.remaining(100.0) == 0.0
+        assert prober.state.state == "closed"
 
 
 class TestMemoryStorage:

@@ -116,6 +116,19 @@ def test_jitter_only_adds(seed, ratio) -> None:
     assert 110.0 <= due <= 110.0 + 10.0 * ratio
 
 
+@given(st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.booleans())
+def test_jitter_spreads_the_checks_over_all_of_its_share(ratio, healthy) -> None:
+    """Checkers that began together do not stay together: of a thousand, the tenths get alike many."""
+    state, rng = HealthState(HealthCheck(jitter_ratio=ratio), new=not healthy), Random(1)
+    late = [state.next_at(100.0, rng) - 110.0 for _ in range(1000)]
+    if ratio == 0:
+        assert set(late) == {0.0}
+        return
+    tenths = [int(seconds / ratio) for seconds in late]
+    assert sorted(set(tenths)) == list(range(10))
+    assert all(70 < tenths.count(tenth) < 130 for tenth in range(10))
+
+
 @given(st.integers())
 def test_first_checks_are_spread_over_an_interval_but_for_new_endpoints(seed) -> None:
     assert 5.0 <= HealthState(HealthCheck()).first_at(5.0, Random(seed)) < 15.0
@@ -150,6 +163,11 @@ def test_statuses_are_a_set() -> None:
     assert HealthCheck(expected_statuses=[204, 200, 200]) == HealthCheck(expected_statuses=(200, 204))
 
 
+@pytest.mark.parametrize("host", ["orders", "orders.prod.svc:8080", "[::1]:80", "::1", "b\u00fccher.example", "a_b"])
+def test_a_host_is_taken_as_it_stands_in_urls(host) -> None:
+    assert HealthCheck(host=host, method="PROPFIND").host == host
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -169,6 +187,17 @@ def test_statuses_are_a_set() -> None:
         ({"retriable_statuses": (99,)}, "HealthCheck.retriable_statuses: 99"),
         ({"verify": None}, "HealthCheck.verify: None"),
         ({"host": 1}, "HealthCheck.host: 1"),
+        ({"host": ""}, "HealthCheck.host: ''"),
+        ({"host": "a b"}, "HealthCheck.host: 'a b'"),
+        ({"host": "a\r\nb"}, r"HealthCheck.host: 'a\r\nb'"),
+        ({"host": "http://a"}, "HealthCheck.host: 'http://a'"),
+        ({"host": "a\0"}, r"HealthCheck.host: 'a\x00'"),
+        ({"method": None}, "HealthCheck.method: None"),
+        ({"method": ""}, "HealthCheck.method: ''"),
+        ({"method": "G T"}, "HealthCheck.method: 'G T'"),
+        ({"method": "GET\n"}, r"HealthCheck.method: 'GET\n'"),
+        ({"path": "/a\r\nb"}, r"HealthCheck.path: '/a\r\nb'"),
+        ({"expected_statuses": []}, "HealthCheck.expected_statuses: []"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, get_args
+from math import ceil, floor, inf
+from typing import Any, Literal, get_args
 
 from resilient.core import check
 from resilient.identity.tls import TLS
@@ -14,6 +15,7 @@ Engine = Literal["default", "fast"]
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class WireSettings:
     """Connections to one endpoint: how they are made, how many, how long they live.
@@ -52,6 +54,35 @@ class WireSettings:
         check.optional_seconds("WireSettings.max_connection_age", self.max_connection_age)
         check_engine("WireSettings.engine", self.engine)
         object.__setattr__(self, "socket_options", tuple(self.socket_options))
+
+
+def of_limits(limits: Any) -> tuple[int | None, int | None, float | None]:
+    """An `httpx.Limits` as `max_connections`, `max_keepalive` and `keepalive_expiry`.
+
+    What httpx serves means the same here: parts of a connection, infinities, a keep-alive below 0
+    for none. Raises ConfigError for what is no number, and for no connections at all, with which
+    each of its requests ends in a PoolTimeout.
+    """
+    some = "a number > 0, or None for no limit"
+    connections = _limit("max_connections", limits.max_connections, some)
+    if connections is not None and connections <= 0:
+        raise check.fault("limits.max_connections", connections, some)
+    keepalive = _limit("max_keepalive_connections", limits.max_keepalive_connections, "a number, or None for all")
+    expiry = _limit("keepalive_expiry", limits.keepalive_expiry, "a number of seconds, or None for never")
+    return (
+        None if connections is None else ceil(connections),
+        None if keepalive is None else max(0, floor(keepalive)),
+        None if expiry is None else max(0.0, expiry),
+    )
+
+
+def _limit(name: str, value: object, expected: str) -> float | None:
+    if value is None or value == inf:
+        return None
+    if not check.is_number(value):
+        raise check.fault(f"limits.{name}", value, expected)
+    assert isinstance(value, (int, float))
+    return value
 
 
 def check_engine(field: str, engine: str) -> None:
