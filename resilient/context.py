@@ -8,10 +8,13 @@ context: `Thread(target=contextvars.copy_context().run, args=(function,))`.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import TracebackType
+from dataclasses import dataclass
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
+from types import FrameType, TracebackType
 
 from resilient.core import check
 from resilient.core.ambient import Ambient, ambient
@@ -24,9 +27,12 @@ def deadline(seconds: float, *, clock: Callable[[], float] = time.monotonic) -> 
     of policies included. It works in sync and in async code and interrupts neither: each call
     of ours that begins or is under way inside is cut off by itself, and raises
     DeadlineExceeded. Raises ConfigError for a negative or infinite number. One use each.
+
+    A generator shares the context of its consumer, which has the deadline too while the
+    generator stands still inside the block: do not `yield` there.
     """
     check.seconds("deadline", seconds, zero=True)
-    return _Inside(lambda outer: _with_deadline(outer, seconds, clock))
+    return _Block("deadline", lambda outer: _with_deadline(outer, seconds, clock))
 
 
 def inbound_attempt(number: int) -> AbstractContextManager[None]:
@@ -38,13 +44,13 @@ def inbound_attempt(number: int) -> AbstractContextManager[None]:
     Raises ConfigError for what is not a whole number from 1. One use each.
     """
     check.count("inbound_attempt", number)
-    return _Inside(lambda outer: Ambient(outer.deadline, outer.clock, outer.attempt + number - 1))
+    return _Block("inbound_attempt", lambda outer: Ambient(outer.deadline, outer.clock, outer.attempt + number - 1))
 
 
 def remaining() -> float | None:
     """Seconds that the code around has left, 0.0 once its deadline has passed; None without one."""
-    around = ambient.get()
-    left = around.remaining() if around is not None else None
+    outer = around()
+    left = outer.remaining() if outer is not None else None
     return None if left is None else max(0.0, left)
 
 
@@ -55,18 +61,74 @@ def _with_deadline(outer: Ambient, seconds: float, clock: Callable[[], float]) -
     return Ambient(clock() + seconds, clock, outer.attempt)
 
 
-class _Inside:
+_GENERATOR = CO_GENERATOR | CO_ASYNC_GENERATOR
+
+
+def is_generator(frame: FrameType) -> bool:
+    """True for code that shares the context of others: a generator, asynchronous or not."""
+    return bool(frame.f_code.co_flags & _GENERATOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Inside(Ambient):
+    """Surroundings that code enters and leaves.
+
+    `lent`: a generator enters them. It does so in the context of its consumer, and may be
+    closed in another one: the consumer then keeps what says the same as `outer` from then on.
+    """
+
+    lent: bool = False
+    outer: Ambient | None = None
+    is_over: bool = False
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        if self.is_over:
+            return None if self.outer is None else self.outer.remaining()
+        return Ambient.remaining(self)
+
+    def leave(self) -> None:
+        """Put back what was around, if this is what is: whoever closes a generator keeps their own."""
+        ours = around() is self
+        if ours:
+            ambient.set(self.outer)
+        if self.lent or not ours:
+            object.__setattr__(self, "is_over", True)
+            object.__setattr__(self, "attempt", 1 if self.outer is None else self.outer.attempt)
+
+
+def around() -> Ambient | None:
+    """The surroundings of the code that runs, but for those that are over."""
+    found = ambient.get()
+    while isinstance(found, Inside) and found.is_over:
+        found = found.outer
+    return found
+
+
+def enter(deadline: float | None, clock: Callable[[], float] | None, attempt: int, *, lent: bool) -> Inside:
+    """Set surroundings inside the present ones."""
+    inside = Inside(deadline, clock, attempt, lent, around())
+    ambient.set(inside)
+    return inside
+
+
+class _Block:
     """A block with surroundings of its own."""
 
-    def __init__(self, change: Callable[[Ambient], Ambient]) -> None:
+    def __init__(self, name: str, change: Callable[[Ambient], Ambient]) -> None:
+        self._name = name
         self._change = change
-        self._outer: Ambient | None = None
+        self._inside: Inside | None = None
 
     def __enter__(self) -> None:
-        self._outer = ambient.get()
-        ambient.set(self._change(self._outer or Ambient()))
+        if self._inside is not None:
+            raise RuntimeError(f"{self._name}() is for one use: call it again for each `with`")
+        new = self._change(around() or Ambient())
+        lent = is_generator(sys._getframe(1))  # noqa: SLF001 - as inspect does
+        self._inside = enter(new.deadline, new.clock, new.attempt, lent=lent)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        ambient.set(self._outer)
+        if self._inside is not None:
+            self._inside.leave()

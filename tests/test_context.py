@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import math
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
@@ -68,6 +70,16 @@ def test_zero_has_passed_at_once() -> None:
 def test_what_is_no_number_of_seconds_is_refused(seconds: Any) -> None:
     with pytest.raises(ConfigError, match=r"deadline: .* expected a number of seconds >= 0"):
         deadline(seconds)
+
+
+@pytest.mark.parametrize("make", [lambda: deadline(2.0), lambda: inbound_attempt(2)])
+def test_each_is_for_one_use(make: Callable[[], AbstractContextManager[None]]) -> None:
+    block = make()
+    with block, pytest.raises(RuntimeError, match="is for one use"):
+        block.__enter__()
+    with pytest.raises(RuntimeError, match="is for one use"):
+        block.__enter__()
+    assert ambient.get() is None
 
 
 def test_outer_attempts_add_up_and_leave_the_deadline() -> None:

@@ -166,5 +166,6 @@ def _check_kind(function: object, name: str) -> None:
     if _runs(function, inspect.isgeneratorfunction) or _runs(function, inspect.isasyncgenfunction):
         raise TypeError(
             f"{name} is a generator function: its body runs after the call has returned, where no policy reaches "
-            "it; decorate a function that makes one step of it, or write `with policy:` inside it"
+            "it; decorate a function that makes one step of it, or write `with policy:` around each request "
+            "inside it, but not around a `yield`"
         )

@@ -10,8 +10,8 @@ from random import Random
 
 from resilient.balance.endpoint import Endpoint, EndpointStats
 from resilient.balance.picker import Pick
+from resilient.context import Inside, around, enter
 from resilient.core import forking
-from resilient.core.ambient import Ambient, ambient
 from resilient.core.bound import Bound
 from resilient.core.call import Call
 from resilient.core.classify import FunctionClassifier
@@ -54,15 +54,15 @@ class Site:
             mirror = BreakerMirror(breaker)
             self._mirror = process_control().repeat(mirror.sync_once, mirror.interval)
         seconds = self.bound.policy.timeout
-        around = ambient.get()
-        if around is not None:
-            left = around.remaining()
+        outer = around()
+        if outer is not None:
+            left = outer.remaining()
             if left is not None and (seconds is None or left < seconds):
                 seconds = left
         return Call(
             self.bound,
             deadline=None if seconds is None else self._clock() + seconds,
-            outer_attempt=1 if around is None else around.attempt,
+            outer_attempt=1 if outer is None else outer.attempt,
         )
 
     def after_fork(self) -> None:
@@ -70,12 +70,11 @@ class Site:
         self.bound.after_fork(self._clock())
         self._mirror = None
 
-    def attempt(self, call: Call, send: Send) -> Attempt:
-        """The surroundings of one attempt, to be entered around it."""
+    def attempt(self, call: Call, send: Send, *, lent: bool = False) -> Attempt:
+        """The surroundings of one attempt, to be entered around it; `lent` if a generator does."""
         ordinal = call.outer_attempt + send.number - 1
-        if send.timeout is None:
-            return Attempt(None if ordinal == 1 else Ambient(attempt=ordinal))
-        return Attempt(Ambient(self._clock() + send.timeout, self._clock, ordinal))
+        deadline = None if send.timeout is None else self._clock() + send.timeout
+        return Attempt(deadline, self._clock, ordinal, lent)
 
     def timed_out(self, send: Send) -> TimeoutError:
         """What an attempt that was cut off ends with."""
@@ -101,23 +100,30 @@ class Site:
 class Attempt:
     """While it is entered, calls inside inherit the attempt's deadline and ordinal."""
 
-    __slots__ = ("_around", "_began", "_inside")
+    __slots__ = ("_began", "_clock", "_deadline", "_inside", "_lent", "_ordinal")
 
-    def __init__(self, inside: Ambient | None) -> None:
-        self._inside = inside
+    def __init__(self, deadline: float | None, clock: Clock, ordinal: int, lent: bool) -> None:
+        self._deadline = deadline
+        self._clock = clock
+        self._ordinal = ordinal
+        self._lent = lent
+        self._inside: Inside | None = None
         self._began = next(_order)
 
     def __enter__(self) -> None:
-        self._around = ambient.get()
-        ambient.set(self._inside)
+        # With neither, there is nothing around that would have to be hidden.
+        if self._deadline is not None or self._ordinal > 1:
+            self._inside = enter(self._deadline, self._clock, self._ordinal, lent=self._lent)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        # Not `reset`: a coroutine that is collected is closed in another context than its own.
-        ambient.set(self._around)
-        if error is not None and getattr(error, _ORDER, self._began) < self._began:
-            # The same exception object as once before: its report is of that time, and would
-            # tell the retry that a layer inside had used up its attempts.
-            with suppress(Exception):
+        if self._inside is not None:
+            self._inside.leave()
+        if error is None:
+            return
+        with suppress(Exception):  # there are exceptions that do not let themselves be asked
+            if getattr(error, _ORDER, self._began) < self._began:
+                # The same exception object as once before: its report is of that time, and would
+                # tell the retry that a layer inside had used up its attempts.
                 del error.report  # type: ignore[attr-defined]
                 delattr(error, _ORDER)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,9 @@ _ERRORS: dict[str, tuple[Kind, str, Safety]] = {
 
 FROM_BODY = "from_request_body"
 """The attribute of an exception that is True if the caller's own request body raised it."""
+
+_FINAL = re.compile(r"4(?!08|29)\d\d |Invalid username/password|Requested ")
+"""How the text of a ProxyError begins when the proxy has refused us: its 4xx to CONNECT, or its SOCKS login."""
 
 _GATEWAY = frozenset({502, 503, 504})
 _ASKS_FOR_PAUSE = frozenset({429, 503})
@@ -71,7 +75,10 @@ class HttpClassifier:
 def _classify_error(error: Exception) -> Outcome:
     if getattr(error, FROM_BODY, False):
         return Outcome(Kind.IGNORED, "local", error=error, safety=Safety.UNKNOWN, origin=Origin.LOCAL)
-    kind, reason, safety = next(_ERRORS[name] for name in _names(type(error)) if name in _ERRORS)
+    names = _names(type(error))
+    if "ProxyError" in names and _FINAL.match(str(error)):
+        return Outcome(Kind.IGNORED, "local", error=error, safety=Safety.UNSENT, origin=Origin.LOCAL)
+    kind, reason, safety = next(_ERRORS[name] for name in names if name in _ERRORS)
     # The wire knows more than the class: whether a byte had left, whether the peer refused.
     if getattr(error, "refused", False):
         kind, reason, safety = Kind.REFUSED, "refused-stream", Safety.UNPROCESSED

@@ -20,8 +20,9 @@ from pybreaker import (
 )
 
 from resilient.core import check
-from resilient.policy.breaker_state import BreakerState, Permit
+from resilient.policy.breaker_state import BreakerState
 from resilient.policy.circuit import Circuit, ErrorListener, storage_of
+from resilient.policy.phases import Permit
 
 __all__ = ["Breaker", "BreakerState", "Permit"]
 
@@ -32,6 +33,7 @@ def ignore(_error: Exception) -> None:
     """Drop the error: nobody asked for it."""
 
 
+@check.setting
 @dataclass(frozen=True, slots=True)
 class Breaker:
     """When a service is failing, and how long it is left alone.
@@ -73,14 +75,14 @@ class Breaker:
     _: KW_ONLY
     failure_ratio: float | None = 0.5
     minimum_throughput: int = 20
-    window: float = 10.0
-    break_duration: float = 5.0
+    window: check.Seconds = 10.0
+    break_duration: check.Seconds = 5.0
     consecutive_failures: int | None = None
     probes: int = 1
-    max_break_duration: float | None = None
+    max_break_duration: check.Seconds | None = None
     storage: CircuitBreakerStorage | None = None
     listeners: Iterable[CircuitBreakerListener] = ()
-    sync_interval: float = 1.0
+    sync_interval: check.Seconds = 1.0
 
     def __post_init__(self) -> None:
         if self.circuit_breaker is not None:

@@ -1,117 +1,20 @@
-"""The machine of a breaker: CLOSED, OPEN and HALF-OPEN, and the permits that they grant.
-
-Each phase is an object, made anew by every transition, and a permit remembers the one that
-granted it: the result of a permit of another phase is late, and counts nowhere. That is the
-whole of the generation check.
-"""
+"""The machine of a breaker: from phase to phase, by the results of its permits."""
 
 from __future__ import annotations
 
 from _thread import allocate_lock  # arithmetic on a few fields; nothing waits or calls back inside it
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreakerStorage
+from pybreaker import STATE_HALF_OPEN, STATE_OPEN, CircuitBreakerStorage
 
-from resilient.core.outcome import Kind, Outcome
+from resilient.core.outcome import Outcome
 from resilient.policy.circuit import Change, Circuit
+from resilient.policy.phases import Closed, Granting, HalfOpen, Open, Permit, Phase, Probe
 from resilient.policy.window import Window
 
 if TYPE_CHECKING:
     from resilient.policy.breaker import Breaker
-
-_SUCCESS = Kind.SUCCESS
-_FAILURE = Kind.FAILURE
-
-
-class Closed:
-    """Calls pass; their results are counted."""
-
-    __slots__ = ("window",)
-    name: ClassVar[str] = STATE_CLOSED
-
-    def __init__(self, window: float) -> None:
-        self.window = Window(window)
-
-    def admits_at(self, now: float) -> float:
-        """The first time from `now` on at which a call passes."""
-        return now
-
-
-class Open:
-    """Calls are refused, until `until`."""
-
-    __slots__ = ("until",)
-    name: ClassVar[str] = STATE_OPEN
-
-    def __init__(self, until: float) -> None:
-        self.until = until
-
-    def admits_at(self, now: float) -> float:
-        """The first time from `now` on at which a call passes."""
-        return max(now, self.until)
-
-
-class HalfOpen:
-    """Probes pass, as many at a time as successes are `missing`."""
-
-    __slots__ = ("missing", "probes")
-    name: ClassVar[str] = STATE_HALF_OPEN
-
-    def __init__(self, missing: int) -> None:
-        self.missing = missing
-        self.probes: list[Probe] = []
-
-    def admits_at(self, now: float) -> float:
-        """The first time from `now` on at which a call passes, should no result come before."""
-        leases = sorted(probe.lease_end for probe in self.probes if probe.lease_end > now)
-        return now if len(leases) < self.missing else leases[len(leases) - self.missing]
-
-    def grant(self, permit: Probe, now: float) -> None:
-        """Give a place to a probe."""
-        self.probes = [probe for probe in self.probes if probe.lease_end > now]
-        self.probes.append(permit)
-
-
-Phase = Closed | Open | HalfOpen
-Granting = Closed | HalfOpen
-
-
-class Permit:
-    """Leave for one call. `observe` takes effect once, however often it is called."""
-
-    __slots__ = ("_phase", "_state")
-
-    def __init__(self, state: BreakerState, phase: Granting) -> None:
-        self._state = state
-        self._phase: Granting | None = phase
-
-    def observe(self, outcome: Outcome, now: float) -> None:
-        """Feed the result back."""
-        phase, self._phase = self._phase, None
-        if phase is None:
-            return
-        if outcome.kind is _SUCCESS:
-            self._state.succeed(phase, now)
-        elif outcome.kind is _FAILURE:
-            self._state.fail(phase, outcome, now)
-        # The others take no lock: a cancellation may come from a finalizer, in the middle of anything.
-
-
-class Probe(Permit):
-    """Leave for one call of a breaker that is HALF-OPEN."""
-
-    __slots__ = ("lease_end",)
-
-    def __init__(self, state: BreakerState, phase: HalfOpen, lease_end: float) -> None:
-        super().__init__(state, phase)
-        self.lease_end = lease_end
-        """When its place goes to another; -inf once it has its result."""
-
-    def observe(self, outcome: Outcome, now: float) -> None:
-        """Feed the result back, and give the place back."""
-        self.lease_end = float("-inf")
-        super().observe(outcome, now)
 
 
 class BreakerState:
@@ -158,7 +61,9 @@ class BreakerState:
 
     def remaining(self, now: float) -> float:
         """Seconds until a call may pass, should no result come before; 0.0 if one may now."""
-        return self._follow(now).admits_at(now) - now
+        self._follow(now)
+        with self._lock:
+            return self._phase.admits_at(now) - now
 
     def admit(self, now: float) -> Permit | None:
         """Leave for one call; None if it is refused."""
@@ -171,7 +76,7 @@ class BreakerState:
         return permit
 
     def _admit_probe(self, phase: Phase, now: float) -> Permit | None:
-        if phase.admits_at(now) > now:
+        if isinstance(phase, Open) and phase.until > now:
             return None
         change = None
         with self._lock:

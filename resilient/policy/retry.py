@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -183,10 +184,12 @@ def _exhausted(error: BaseException) -> bool:
 
     Finagle marks such failures non-retryable, so that retries of layers do not multiply.
     """
-    report = getattr(error, "report", None)
-    if report is None:
-        report = getattr(getattr(error, "response", None), "extensions", {}).get("resilient")
-    return bool(getattr(report, "exhausted", False))
+    with suppress(Exception):  # there are exceptions that do not let themselves be asked
+        report = getattr(error, "report", None)
+        if report is None:
+            report = getattr(getattr(error, "response", None), "extensions", {}).get("resilient")
+        return bool(getattr(report, "exhausted", False))
+    return False
 
 
 def full_jitter(number: int, rng: Random, base: float = BACKOFF_BASE, cap: float = BACKOFF_MAX) -> float:

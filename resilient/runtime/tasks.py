@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -106,11 +107,15 @@ class TaskDriver:
             finally:
                 # Also when cancelled: what has ended meanwhile is closed, the rest stopped.
                 await runners.abandon_all()
+        # Here, or the group would wrap them.
+        if runners.escaped is not None:
+            raise runners.escaped
         if isinstance(result, Exception):
-            raise result  # here, or the group would wrap it
+            raise result
+        assert result is not None
         return result
 
-    async def _run_race(self, steps: Journey, effect: Effect, runners: _Runners) -> Outcome | Exception:
+    async def _run_race(self, steps: Journey, effect: Effect, runners: _Runners) -> Outcome | Exception | None:
         try:
             while True:
                 if isinstance(effect, (Start, Wait, Stop)):
@@ -121,6 +126,8 @@ class TaskDriver:
                     reply = (ended and ended[1], error, self.clock())
                 else:
                     reply = await self._perform(effect)
+                if runners.escaped is not None:
+                    return None
                 effect = steps.send(reply)
         except StopIteration as stop:
             outcome: Outcome = stop.value
@@ -139,6 +146,8 @@ class _Runners:
         self._running: dict[Send, anyio.CancelScope] = {}
         self._ended: deque[tuple[Send, Any, Exception | None]] = deque()
         self._news = anyio.Event()
+        self.escaped: BaseException | None = None
+        """What an attempt raised that is no Exception: it ends the call, and is the caller's."""
 
     async def perform(self, effect: Effect) -> tuple[Any, Exception | None]:
         """Start, stop or wait."""
@@ -163,6 +172,14 @@ class _Runners:
                 response = await self._attempt(send)
             except Exception as error:
                 failure = error
+            except GeneratorExit:  # the event loop was closed
+                raise
+            except BaseException as error:
+                if _is_cancellation(error):
+                    raise
+                self.escaped = error
+                self._news.set()
+                return
             if self._running.pop(send, None) is not None:
                 self._ended.append((send, response, failure))
                 self._news.set()
@@ -172,10 +189,10 @@ class _Runners:
     async def wait(self, timeout: float | None) -> tuple[Any, Exception | None]:
         """The next attempt to end; None if none does in time."""
         with anyio.move_on_after(timeout):
-            while not self._ended:
+            while not self._ended and self.escaped is None:
                 self._news = anyio.Event()
                 await self._news.wait()
-        if not self._ended:
+        if not self._ended or self.escaped is not None:
             return None, None
         send, response, error = self._ended.popleft()
         return (send, response), error
@@ -195,6 +212,12 @@ class _Runners:
         while self._ended:
             _, response, _ = self._ended.popleft()
             await _close_quietly(response)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """True for what belongs to a scope around: it ends there. A CancelledError may also be somebody's own."""
+    kinds = (anyio.get_cancelled_exc_class(), BaseExceptionGroup)
+    return isinstance(error, kinds) and anyio.current_effective_deadline() == -math.inf
 
 
 ENDED_WITH_LOOP = (TaskDriver.drive.__code__, _Runners._run.__code__)  # noqa: SLF001

@@ -125,7 +125,7 @@ class _Runners:
         # A virtual clock stands still while a thread neither waits by it nor ends.
         self._begin = spare.run_soon if wait is ThreadWaiter.wait else spare.start
         self._running: set[Send] = set()
-        self._ended: deque[tuple[Send, Any, Exception | None]] = deque()
+        self._ended: deque[tuple[Send, Any, BaseException | None]] = deque()
         self._waiter = ThreadWaiter()
         self._lock = threading.Lock()
 
@@ -146,10 +146,10 @@ class _Runners:
 
     def _run(self, send: Send) -> None:
         response: Any = None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             response = self._attempt(send)
-        except Exception as error:
+        except BaseException as error:  # the caller waits for it
             failure = error
         with self._lock:
             wanted = send in self._running
@@ -157,11 +157,14 @@ class _Runners:
                 self._running.remove(send)
                 self._ended.append((send, response, failure))
                 self._waiter.wake()
-        if not wanted:
-            _close_quietly(response)
+        if wanted:
+            return
+        _close_quietly(response)
+        if failure is not None and not isinstance(failure, Exception):
+            raise failure  # to `threading.excepthook`, which tells of it: the caller has gone on
 
     def wait(self, timeout: float | None) -> tuple[Any, Exception | None]:
-        """The next attempt to end; None if none does in time."""
+        """The next attempt to end; None if none does in time. Raises what is no Exception."""
         with self._lock:
             if not self._ended:
                 self._waiter = ThreadWaiter()
@@ -171,6 +174,8 @@ class _Runners:
             if not self._ended:
                 return None, None
             send, response, error = self._ended.popleft()
+        if error is not None and not isinstance(error, Exception):
+            raise error
         return (send, response), error
 
     def _stop(self, send: Send) -> None:

@@ -83,6 +83,21 @@ def test_the_last_exception_is_raised_as_it_was(world: World) -> None:
     world.run(scenario)
 
 
+@pytest.mark.parametrize("policy", [ONCE, THRICE], ids=["once", "thrice"])
+def test_an_exception_that_cannot_be_asked_is_raised_as_it_was(world: World, policy: Policy) -> None:
+    class Opaque(Exception):
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError if name.startswith("__") else RuntimeError(name)
+
+    async def scenario() -> None:
+        error = Opaque()
+        with pytest.raises(Opaque) as caught:
+            await world.call(world.under(policy, Script(world, error)))
+        assert caught.value is error
+
+    world.run(scenario)
+
+
 def test_a_single_failure_gets_a_report_and_no_note(world: World) -> None:
     async def scenario() -> None:
         error = ValueError("no")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import httpx2
 import pytest
@@ -99,3 +101,26 @@ def test_functions() -> None:
     assert classifier.classify(None, KeyError()).kind is Kind.IGNORED
     assert classifier.classify(None, ValueError()).kind is Kind.FAILURE
     assert classifier.classify(None, TimeoutError()).reason == "timeout"
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("407 Proxy Authentication Required", Kind.IGNORED),
+        ("403 Forbidden", Kind.IGNORED),
+        ("Invalid username/password", Kind.IGNORED),
+        ("429 Too Many Requests", Kind.FAILURE),
+        ("502 Bad Gateway", Kind.FAILURE),
+        ("Proxy Server could not connect: HOST_UNREACHABLE.", Kind.FAILURE),
+    ],
+)
+def test_a_proxy_that_refuses_us_would_do_so_again(library: Any, text: str, kind: Kind) -> None:
+    outcome = HTTP.classify(None, library.ProxyError(text))
+    assert (outcome.kind, outcome.safety) == (kind, Safety.UNSENT)
+
+
+def test_a_proxy_that_is_overloaded_has_passed_nothing_on() -> None:
+    outcome = HTTP.classify(httpx.Response(503, headers={"x-envoy-overloaded": "true"}), None)
+    assert (outcome.kind, outcome.reason, outcome.safety) == (Kind.REFUSED, "overloaded", Safety.UNPROCESSED)
+    assert outcome.is_overload

@@ -7,8 +7,8 @@ import pytest
 from resilient import Breaker, Hedge, Limit, Policy, Retry, RetryBudget
 from resilient.balance.picker import Pick
 from resilient.core.bound import Bound
-from resilient.core.effects import Start, Wait
-from tests.core.steps import Answer, Steps, bound
+from resilient.core.effects import Send, Start, Stop, Wait
+from tests.core.steps import Answer, ReadTimeout, Steps, bound
 
 HEDGE = Hedge(delay=0.1, max_extra_ratio=1.0)
 BUDGET = RetryBudget(ratio=1.0, min_per_second=0)
@@ -98,3 +98,61 @@ def test_what_a_loser_was_given_is_what_balancing_learns_from(monkeypatch: pytes
     steps.reply((rival, Answer(200)), now=0.3)
     steps.reply(now=0.3)
     assert [(outcome.reason, outcome.seconds) for outcome in seen] == [("", pytest.approx(0.2)), ("superseded", 0.3)]
+
+
+@pytest.mark.parametrize("winner", ["first", "rival"])
+def test_the_loser_is_stopped_before_anything_else_happens(winner: str) -> None:
+    service = bound(Policy(hedge=HEDGE))
+    steps = late(service)
+    rival = steps.effect.send
+    first = steps.call.live[0]
+    steps.reply(now=0.1)
+    won, lost = (first, rival) if winner == "first" else (rival, first)
+    steps.reply((won, Answer(200)), now=0.3)
+    assert isinstance(steps.effect, Stop)
+    assert steps.effect.send is lost
+    assert service.in_flight == 2  # while it is not stopped, it occupies its endpoint
+    steps.reply(now=0.3)
+    assert steps.outcome is not None
+    assert service.in_flight == 0
+
+
+def test_a_failure_stops_nobody() -> None:
+    steps = late(bound(Policy(hedge=HEDGE)))
+    rival = steps.effect.send
+    steps.reply(now=0.1)
+    steps.reply((rival, None), ReadTimeout(), now=0.3)
+    assert isinstance(steps.effect, Wait)
+
+
+def test_the_delay_is_learnt_from_the_attempts_of_the_service() -> None:
+    """Nothing is hedged until twenty have told how long they take; losers and retries tell too."""
+    service = bound(Policy(hedge=Hedge(delay="p90", max_extra_ratio=1.0)))
+    for number in range(20):
+        steps = Steps(service, now=float(number))
+        assert isinstance(steps.effect, Send)
+        steps.reply(Answer(200), now=number + 0.1)
+    steps = Steps(service, now=20.0)
+    assert isinstance(steps.effect, Start)
+    patience = steps.reply(now=20.0)
+    assert isinstance(patience, Wait)
+    assert patience.timeout == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_loser_tells_how_long_it_was_waited_for() -> None:
+    """Or a service that is always rescued by its hedges would look as fast as they are."""
+    service = bound(Policy(hedge=Hedge(delay="p50", max_extra_ratio=1.0)))
+    for number in range(20):
+        Steps(service, now=float(number)).reply(Answer(200), now=number + 0.1)
+    for number in range(20, 80):
+        steps = Steps(service, now=float(number))
+        steps.reply(now=float(number))
+        steps.reply(now=number + 0.3)
+        rival = steps.effect.send
+        steps.reply(now=number + 0.3)
+        steps.reply((rival, Answer(200)), now=number + 0.9)
+        steps.reply(now=number + 0.9)
+    steps = Steps(service, now=80.0)
+    patience = steps.reply(now=80.0)
+    assert isinstance(patience, Wait)
+    assert patience.timeout == pytest.approx(0.6, rel=0.11)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -14,6 +16,8 @@ import httpx
 import pytest
 
 from resilient.binding import HTTPX
+from resilient.core.classify import HttpClassifier
+from resilient.core.outcome import Kind
 from resilient.identity.tls import TLS
 from resilient.runtime.wire import AsyncWire, WireSettings, attempt_deadline
 from resilient.runtime.wire.deadline import within_deadline
@@ -102,6 +106,24 @@ class TestThreads:
             hurried = request(extensions={"timeout": httpx.Timeout(0.05).as_dict()})
             assert isinstance(outcome(lambda: wire.send(hurried)), httpx.ReadTimeout)
 
+    @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals of Unix")
+    @pytest.mark.parametrize("error", [TimeoutError("alarm"), ConnectionError("alarm")], ids=["timeout", "connection"])
+    def test_what_a_signal_handler_raises_is_no_fault_of_the_connection(self, error: OSError) -> None:
+        def alarm(*_: object) -> None:
+            raise error
+
+        main = threading.get_ident()
+        timer = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1))
+        with serving(deaf) as server, wired("sync", server.endpoint) as wire:
+            before = signal.signal(signal.SIGUSR1, alarm)
+            try:
+                timer.start()
+                assert outcome(lambda: wire.send(request(extensions=PATIENT))) is error
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+                timer.join()
+        assert HttpClassifier().classify(None, error).kind is Kind.IGNORED
+
     def test_the_shorter_of_both_holds(self) -> None:
         assert within_deadline(3.0) == 3.0
         assert within_deadline(None) is None
@@ -152,6 +174,18 @@ class TestTasks:
             assert wire.in_flight == 0
             await wire.aclose()
             assert wire._pool.connections == []
+
+    async def test_a_negative_timeout_has_passed(self, anyio_backend, engine) -> None:
+        with serving() as server:
+            wire = AsyncWire(server.endpoint, WireSettings(engine=engine), HTTPX)
+            late = {"timeout": {"connect": -1.0, "read": -1.0, "write": -1.0}}
+            with pytest.raises(httpx.ConnectTimeout):
+                await wire.send(request(extensions=late), resend=False)
+            await (await wire.send(request(), resend=False)).aread()
+            with suppress(httpx.TimeoutException):  # on loopback the answer may be there in no time
+                await (await wire.send(request(extensions=late), resend=False)).aread()
+            assert wire.in_flight == 0
+            await wire.aclose()
 
     async def test_one_who_waits_for_a_connection_may_be_cancelled(self, anyio_backend, engine) -> None:
         with serving(serve_much) as server:

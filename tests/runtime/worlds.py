@@ -20,7 +20,7 @@ from resilient.core.bound import Bound
 from resilient.core.call import Call
 from resilient.core.classify import HttpClassifier
 from resilient.core.effects import Send
-from resilient.policy.breaker_state import HalfOpen
+from resilient.policy.phases import HalfOpen
 from resilient.runtime.control import Watch
 from resilient.runtime.tasks import TaskDriver
 from resilient.runtime.threads import ThreadDriver
@@ -33,6 +33,10 @@ HANGS = float("inf")
 
 class ConnectError(Exception):
     """Named as httpx's: the classifier goes by names."""
+
+
+class Stray(BaseException):
+    """Neither an Exception nor a cancellation: what pytest.fail() and sys.exit() raise."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Seen:
     ends: tuple[str, float]
     attempts: tuple[str, ...]
     flags: tuple[str, ...]
-    cut_off: list[int]
-    """Numbers of the attempts that were cancelled while under way."""
+    cut_off: list[tuple[int, float]]
+    """Numbers of the attempts that were cancelled while under way, and when."""
     left_open: list[int]
     """Numbers of the attempts whose responses nobody closed and the caller did not get."""
     service: Bound
@@ -97,7 +101,7 @@ class World:
         self.scenario = scenario
         self.cancel_at = cancel_at
         self.answers: list[Answer] = []
-        self.cut_off: list[int] = []
+        self.cut_off: list[tuple[int, float]] = []
         self.service = Bound("orders", scenario.policy.replace(balancer=RoundRobin()), Random(7), HttpClassifier())
         self.endpoints = [parse_endpoint(f"10.0.0.{n}:80") for n in range(1, scenario.endpoints + 1)]
         if scenario.resolved_at is None:
@@ -234,9 +238,9 @@ class Tasks(World):
                 group.start_soon(self._later, time, action)
             try:
                 result: Any = await self._drive()
-            except ZeroDivisionError as error:
+            except (ZeroDivisionError, Stray) as error:
                 result = error  # the group would wrap it
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             raise result
         return result  # type: ignore[no-any-return]
 
@@ -257,7 +261,7 @@ class Tasks(World):
                 await anyio.sleep(self.seconds(send))
                 return self.result(send)
         except anyio.get_cancelled_exc_class():
-            self.cut_off.append(send.number)
+            self.cut_off.append((send.number, round(anyio.current_time(), 6)))
             raise
         raise TimeoutError
 

@@ -34,7 +34,7 @@ class AsyncLink(Link, httpcore2.AsyncNetworkBackend):
     async def _connect_on_trio(
         self, timeout: float | None, local_address: str | None, options: Iterable[Any]
     ) -> httpcore2.AsyncNetworkStream:
-        backend = _trio_backend()
+        backend, timeout = _trio_backend(), _at_least_zero(timeout)
         host, port = self.endpoint.host, self.endpoint.port
         if self.endpoint.is_unix:
             inner = await backend.connect_unix_socket(host, timeout, options)
@@ -86,6 +86,11 @@ def _trio_backend() -> httpcore2.AsyncNetworkBackend:
     return TrioBackend()
 
 
+def _at_least_zero(timeout: float | None) -> float | None:
+    """No time is left either way, but trio refuses a negative number with a ValueError."""
+    return None if timeout is None else max(0.0, timeout)
+
+
 class CountedStream(httpcore2.AsyncNetworkStream):
     """A stream of httpcore's, counted."""
 
@@ -95,7 +100,7 @@ class CountedStream(httpcore2.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """What has arrived; b"" at the end."""
-        data = await self._inner.read(max_bytes, timeout)
+        data = await self._inner.read(max_bytes, _at_least_zero(timeout))
         if data:
             self._link.reads += 1
         return data
@@ -104,7 +109,7 @@ class CountedStream(httpcore2.AsyncNetworkStream):
         """Hand all of it to the kernel."""
         if buffer:
             self._link.writes += 1
-            await self._inner.write(buffer, timeout)
+            await self._inner.write(buffer, _at_least_zero(timeout))
 
     async def aclose(self) -> None:
         """Close the socket."""
@@ -115,7 +120,7 @@ class CountedStream(httpcore2.AsyncNetworkStream):
     ) -> httpcore2.AsyncNetworkStream:
         """The same connection, encrypted."""
         try:
-            inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+            inner = await self._inner.start_tls(ssl_context, server_hostname, _at_least_zero(timeout))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose()

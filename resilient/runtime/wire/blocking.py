@@ -6,10 +6,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 import httpcore2
 
+from resilient.core.classify import FROM_BODY
 from resilient.runtime.wire.deadline import within_deadline
 from resilient.runtime.wire.link import Link, poller
 
@@ -28,10 +30,8 @@ class BlockingLink(Link, httpcore2.NetworkBackend):
         """A stream to the endpoint."""
         try:
             sock = self._unix(timeout) if self.endpoint.is_unix else self._tcp(timeout, local_address)
-        except TimeoutError as error:
-            raise httpcore2.ConnectTimeout(error) from error
         except OSError as error:
-            raise httpcore2.ConnectError(error) from error
+            fail(error, httpcore2.ConnectTimeout, httpcore2.ConnectError)
         for option in socket_options or ():
             sock.setsockopt(*option)
         stream = SocketStream(sock, self)
@@ -70,10 +70,8 @@ class SocketStream(httpcore2.NetworkStream):
         try:
             self._arm(timeout)
             data = self._sock.recv(max_bytes)
-        except TimeoutError as error:
-            raise httpcore2.ReadTimeout(error) from error
         except OSError as error:
-            raise httpcore2.ReadError(error) from error
+            fail(error, httpcore2.ReadTimeout, httpcore2.ReadError)
         if data:
             self._link.reads += 1
         return data
@@ -91,10 +89,8 @@ class SocketStream(httpcore2.NetworkStream):
                 self._arm(timeout)
                 view = view[self._sock.send(view) :]
                 self._link.writes += 1
-        except TimeoutError as error:
-            raise httpcore2.WriteTimeout(error) from error
         except OSError as error:
-            raise httpcore2.WriteError(error) from error
+            fail(error, httpcore2.WriteTimeout, httpcore2.WriteError)
 
     def _arm(self, timeout: float | None) -> None:
         timeout = within_deadline(timeout)
@@ -115,12 +111,9 @@ class SocketStream(httpcore2.NetworkStream):
         try:
             self._arm(timeout)
             sock = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
-        except TimeoutError as error:
-            self.close()
-            raise httpcore2.ConnectTimeout(error) from error
         except OSError as error:
             self.close()
-            raise httpcore2.ConnectError(error) from error
+            fail(error, httpcore2.ConnectTimeout, httpcore2.ConnectError)
         except BaseException:
             self.close()
             raise
@@ -144,3 +137,28 @@ class SocketStream(httpcore2.NetworkStream):
         if self._poller is None:
             self._poller = poller(self._sock)
         return self._poller()
+
+
+def fail(error: OSError, timeout: type[Exception], other: type[Exception]) -> NoReturn:
+    """Raise what httpcore would for an error of a socket.
+
+    What a signal handler has raised while the socket waited stays as it is: it is the program's
+    own, as what its request body raises, and an alarm ends the call without another attempt.
+    """
+    if _is_of_signal_handler(error.__traceback__):
+        with suppress(Exception):  # there are exceptions that let nothing be written to them
+            setattr(error, FROM_BODY, True)
+        raise error
+    raise (timeout if isinstance(error, TimeoutError) else other)(error) from error
+
+
+def _is_of_signal_handler(traceback: TracebackType | None) -> bool:
+    """True if it has come through a function that was called with the frame of its own caller."""
+    while traceback is not None:
+        frame = traceback.tb_frame
+        for value in frame.f_locals.values():
+            arguments = value if isinstance(value, tuple) else (value,)
+            if frame.f_back is not None and any(argument is frame.f_back for argument in arguments):
+                return True
+        traceback = traceback.tb_next
+    return False

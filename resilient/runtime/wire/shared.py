@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import httpcore2
 
-from resilient.runtime.wire.blocking import SocketStream
+from resilient.runtime.wire.blocking import SocketStream, fail
 from resilient.runtime.wire.deadline import AttemptOver, is_over, within_deadline
 from resilient.runtime.wire.link import Link
 
@@ -38,12 +38,10 @@ class SharedStream(httpcore2.NetworkStream):
         """What has arrived; b"" at the end. Raises AttemptOver at the deadline of the attempt."""
         try:
             data = self._until_done(lambda: self._sock.recv(max_bytes), timeout, writes=False)
-        except TimeoutError as error:
-            if is_over():
-                raise AttemptOver from error
-            raise httpcore2.ReadTimeout(error) from error
         except OSError as error:
-            raise httpcore2.ReadError(error) from error
+            if isinstance(error, TimeoutError) and is_over():
+                raise AttemptOver from error
+            fail(error, httpcore2.ReadTimeout, httpcore2.ReadError)
         if data:
             self._link.reads += 1
         return data
@@ -57,10 +55,8 @@ class SharedStream(httpcore2.NetworkStream):
         try:
             while view:
                 view = view[self._until_done(lambda: self._sock.send(view), timeout, writes=True) :]  # noqa: B023
-        except TimeoutError as error:
-            raise httpcore2.WriteTimeout(error) from error
         except OSError as error:
-            raise httpcore2.WriteError(error) from error
+            fail(error, httpcore2.WriteTimeout, httpcore2.WriteError)
 
     def _until_done(self, operation: Callable[[], T], timeout: float | None, *, writes: bool) -> T:
         timeout = within_deadline(timeout)
