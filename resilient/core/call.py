@@ -162,7 +162,7 @@ class Call:
     @property
     def is_repeatable(self) -> bool:
         """True if the request may be processed twice: by itself, or because the policy says so."""
-        return self.idempotent or (self.bound.retry is not None and self.bound.retry.retry.idempotent)
+        return self.idempotent or (self.bound.retry is not None and self.bound.retry.setting.idempotent)
 
     def is_late(self, now: float) -> bool:
         """True once the deadline has passed, as far as timers can tell."""

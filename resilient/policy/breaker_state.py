@@ -26,10 +26,10 @@ class BreakerState:
     CLOSED, and being refused while OPEN, need none.
     """
 
-    __slots__ = ("_break", "_circuit", "_heard", "_lock", "_phase", "_storage", "breaker", "name", "remote", "untold")
+    __slots__ = ("_break", "_circuit", "_heard", "_lock", "_phase", "_storage", "name", "remote", "setting", "untold")
 
-    def __init__(self, breaker: Breaker, name: str, circuit: Circuit, remote: CircuitBreakerStorage | None) -> None:
-        self.breaker = breaker
+    def __init__(self, setting: Breaker, name: str, circuit: Circuit, remote: CircuitBreakerStorage | None) -> None:
+        self.setting = setting
         self.name = name
         self.remote = remote
         """A storage that others share, which only a mirror may touch; or None."""
@@ -38,10 +38,10 @@ class BreakerState:
         self._circuit = circuit
         self._storage = circuit.storage
         self._lock = allocate_lock()
-        self._break = breaker.break_duration
-        self._phase: Phase = Closed(breaker.window)
+        self._break = setting.break_duration
+        self._phase: Phase = Closed(setting.window)
         # A ready breaker may be given listeners at any time; ours has those that it was made with.
-        self._heard = breaker.circuit_breaker is not None or bool(circuit.breaker.listeners)
+        self._heard = setting.circuit_breaker is not None or bool(circuit.breaker.listeners)
 
     def after_fork(self) -> None:
         """In a forked child: locks that a thread of the parent held are never released."""
@@ -81,7 +81,7 @@ class BreakerState:
         change = None
         with self._lock:
             if isinstance(self._phase, Open) and self._phase.admits_at(now) <= now:
-                change = self._enter(HalfOpen(self.breaker.probes))
+                change = self._enter(HalfOpen(self.setting.probes))
             permit = self._grant(now)
         self._circuit.changed(change)
         return permit
@@ -93,7 +93,7 @@ class BreakerState:
             return Permit(self, phase)
         if isinstance(phase, Open) or phase.admits_at(now) > now:
             return None
-        probe = Probe(self, phase, now + self.breaker.break_duration)
+        probe = Probe(self, phase, now + self.setting.break_duration)
         phase.grant(probe, now)
         return probe
 
@@ -149,22 +149,22 @@ class BreakerState:
         return self._enter(self._new_open(now))
 
     def _has_failed(self, window: Window) -> bool:
-        limit, ratio = self.breaker.consecutive_failures, self.breaker.failure_ratio
+        limit, ratio = self.setting.consecutive_failures, self.setting.failure_ratio
         if limit is not None and self._storage.counter >= limit:
             return True
-        enough = window.results >= self.breaker.minimum_throughput
+        enough = window.results >= self.setting.minimum_throughput
         return ratio is not None and enough and window.failures / window.results >= ratio
 
     def _new_open(self, now: float, age: float = 0.0) -> Open:
         """OPEN for the present break, `age` seconds of which are over; the next one is longer."""
         until = now + max(0.0, self._break - age)
-        if self.breaker.max_break_duration is not None:
-            self._break = min(2 * self._break, self.breaker.max_break_duration)
+        if self.setting.max_break_duration is not None:
+            self._break = min(2 * self._break, self.setting.max_break_duration)
         return Open(until)
 
     def _new_closed(self) -> Closed:
-        self._break = self.breaker.break_duration
-        return Closed(self.breaker.window)
+        self._break = self.setting.break_duration
+        return Closed(self.setting.window)
 
     def _enter(self, phase: Phase) -> Change | None:
         """Go over to `phase` by a decision of ours, under the lock."""
@@ -187,7 +187,7 @@ class BreakerState:
     def _phase_of(self, state: str, now: float, age: float = 0.0) -> Phase:
         if state == STATE_OPEN:
             return self._new_open(now, age)
-        return HalfOpen(self.breaker.probes) if state == STATE_HALF_OPEN else self._new_closed()
+        return HalfOpen(self.setting.probes) if state == STATE_HALF_OPEN else self._new_closed()
 
     def adopt(self, state: str, now: float, age: float = 0.0) -> bool:
         """Follow another process, which went over to OPEN or CLOSED `age` seconds ago.

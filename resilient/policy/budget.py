@@ -69,18 +69,18 @@ class BudgetState:
         "_slots",
         "_taken",
         "_width",
-        "budget",
+        "setting",
     )
 
-    def __init__(self, budget: RetryBudget) -> None:
-        self.budget = budget
-        self._width = budget.window / _SLOTS
+    def __init__(self, setting: RetryBudget) -> None:
+        self.setting = setting
+        self._width = setting.window / _SLOTS
         self._slots = [0.0] * _SLOTS
         self._index = 0
         self._slot_end = float("-inf")
         self._balance = 0.0  # the sum of the slots, kept beside them
         self._taken = (0.0, 0.0)  # of it and of the reserve, by the latest withdrawal
-        self._full = max(budget.min_per_second, _RESERVE) if budget.min_per_second else 0.0
+        self._full = max(setting.min_per_second, _RESERVE) if setting.min_per_second else 0.0
         self._reserve = self._full
         self._reserve_at: float | None = None
 
@@ -88,8 +88,8 @@ class BudgetState:
         """Count one call."""
         if now >= self._slot_end:
             self._turn(now)
-        self._slots[self._index] += self.budget.ratio
-        self._balance += self.budget.ratio
+        self._slots[self._index] += self.setting.ratio
+        self._balance += self.setting.ratio
 
     def withdraw(self, now: float) -> bool:
         """Take what one retry costs; False, and nothing taken, if it is not there."""
@@ -121,7 +121,7 @@ class BudgetState:
         if now >= self._slot_end:
             self._turn(now)
         since = self._reserve_at if self._reserve_at is not None else now
-        self._reserve = min(self._full, self._reserve + self.budget.min_per_second * max(0.0, now - since))
+        self._reserve = min(self._full, self._reserve + self.setting.min_per_second * max(0.0, now - since))
         self._reserve_at = now
 
     def _turn(self, now: float) -> None:

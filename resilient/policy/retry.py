@@ -105,15 +105,15 @@ class Retry:
 class RetryState:
     """A Retry bound to a service or a function: `next_delay` is the whole interface."""
 
-    __slots__ = ("_custom_wait", "attempts", "budget", "retry", "watches_successes")
+    __slots__ = ("_custom_wait", "attempts", "budget", "setting", "watches_successes")
 
-    def __init__(self, retry: Retry) -> None:
-        self.retry = retry
-        self.budget: BudgetState | None = retry.budget.bind() if retry.budget is not None else None
-        self.attempts = retry.attempts if retry.attempts is not None else 1 << 30
-        self.watches_successes = retry.retry is not None
+    def __init__(self, setting: Retry) -> None:
+        self.setting = setting
+        self.budget: BudgetState | None = setting.budget.bind() if setting.budget is not None else None
+        self.attempts = setting.attempts if setting.attempts is not None else 1 << 30
+        self.watches_successes = setting.retry is not None
         """True if a success must be shown to the predicate too."""
-        self._custom_wait = callable(retry.wait)
+        self._custom_wait = callable(setting.wait)
 
     def next_delay(self, call: Call, outcome: Outcome, attempts: int, now: float, rng: Random) -> float | str:
         """Seconds until the next attempt, or the reason why there is none.
@@ -124,7 +124,7 @@ class RetryState:
         """
         number = call.number
         state = None
-        if self.retry.retry is not None or self.retry.stop is not None or self._custom_wait:
+        if self.setting.retry is not None or self.setting.stop is not None or self._custom_wait:
             state = _call_state(outcome, number, call.started, now)
         if not self._worth_it(outcome, state):
             return ""
@@ -136,9 +136,9 @@ class RetryState:
         delay = self._delay(outcome, state, number, rng)
         if isinstance(delay, str):
             return delay
-        if state is not None and self.retry.stop is not None:
+        if state is not None and self.setting.stop is not None:
             state.upcoming_sleep = delay
-            if self.retry.stop(state):
+            if self.setting.stop(state):
                 return "retry-limit"
         if call.deadline is not None and now + delay >= call.deadline:
             return "retry-deadline"
@@ -149,19 +149,19 @@ class RetryState:
     def _worth_it(self, outcome: Outcome, state: RetryCallState | None) -> bool:
         if outcome.kind is Kind.IGNORED or (outcome.error is not None and _exhausted(outcome.error)):
             return False
-        if self.retry.retry is not None:
-            return bool(self.retry.retry(state))  # type: ignore[arg-type]
+        if self.setting.retry is not None:
+            return bool(self.setting.retry(state))  # type: ignore[arg-type]
         if outcome.kind is Kind.SUCCESS or outcome.reason in _FINAL:
             return False
-        return outcome.status is None or outcome.status in self.retry.statuses
+        return outcome.status is None or outcome.status in self.setting.statuses
 
     def _unsafe(self, call: Call, outcome: Outcome) -> str:
-        if outcome.safety > Safety.UNPROCESSED and not (call.idempotent or self.retry.idempotent):
+        if outcome.safety > Safety.UNPROCESSED and not (call.idempotent or self.setting.idempotent):
             return "retry-unsafe"
         return "" if call.replayable is None or call.replayable() else "retry-body"
 
     def _delay(self, outcome: Outcome, state: RetryCallState | None, number: int, rng: Random) -> float | str:
-        wait = self.retry.wait
+        wait = self.setting.wait
         if wait is None:
             # Nothing reached the peer: another endpoint can be tried at once (gRFC A6,
             # transparent retries). From the second time on something is wrong with more.
@@ -172,7 +172,7 @@ class RetryState:
             delay = float(wait)
         if outcome.retry_after is None:
             return delay
-        if outcome.retry_after > self.retry.max_retry_after:
+        if outcome.retry_after > self.setting.max_retry_after:
             return "retry-after"
         # A lower bound, spread upwards so that those told the same do not come back together
         # (Envoy: interval to 1.5 times interval).

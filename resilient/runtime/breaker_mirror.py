@@ -38,7 +38,7 @@ class BreakerMirror:
     def __init__(self, breaker: BreakerState) -> None:
         if breaker.remote is None:
             raise ValueError(f"the breaker of {breaker.name!r} has no storage to share")
-        self.interval = breaker.breaker.sync_interval
+        self.interval = breaker.setting.sync_interval
         self._breaker = breaker
         self._storage = _outspoken(breaker.remote)
         self._shared = STATE_CLOSED
