@@ -1,21 +1,19 @@
-"""Virtual time for threads and asyncio. trio has its own: `trio.testing.MockClock(autojump_threshold=0)`.
+"""Virtual time for threads; for tasks see async_clock.py.
 
 Pure code takes `now` as an argument and needs none of this. A Mesh takes `clock=`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import selectors
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from resilient.runtime.waiting import ThreadWaiter
+from resilient.testing.standstill import Standstill, is_control
 
-_REAL_WAIT = 10.0  # seconds; a virtual loop that only a thread can wake waits in real time
 _POLL = 0.0005  # seconds between looks at threads that have yet to begin to wait, or to end
 _PATIENCE = 10.0  # seconds of real time in which threads have to come to rest
 
@@ -36,6 +34,7 @@ class VirtualClock:
         self._changed = threading.Condition()
         self._order = itertools.count()
         self._runs = 0
+        self._standstill = Standstill(self)
 
     def __call__(self) -> float:
         """The time."""
@@ -56,6 +55,9 @@ class VirtualClock:
         if not self._runs:
             if timeout is None:
                 return waiter.wait(None)
+            while self._standstill.holds():
+                if waiter.wait(_POLL):
+                    return True
             self._now += timeout
             return waiter.woken
         sleeper = _Sleeper(waiter, None if timeout is None else self._now + timeout, next(self._order))
@@ -83,7 +85,9 @@ class VirtualClock:
         try:
             for run in runs:
                 run.start()
-            self._let_pass(lambda: [thread for thread in threading.enumerate() if thread not in before])
+            self._let_pass(
+                lambda: [each for each in threading.enumerate() if each not in before and not is_control(each)]
+            )
         finally:
             self._runs -= 1
         return [run.result() for run in runs]
@@ -92,7 +96,7 @@ class VirtualClock:
         give_up = time.monotonic() + _PATIENCE
         while running():
             with self._changed:
-                if self._at_rest(running):
+                if self._at_rest(running) and not self._standstill.holds():
                     give_up = time.monotonic() + _PATIENCE
                     self._wake_first()
                 else:
@@ -148,35 +152,3 @@ class _Run(threading.Thread):
         if self._error is not None:
             raise self._error
         return self._value
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop whose time starts at 0 and jumps to the next timer when all wait.
-
-    `asyncio.Runner(loop_factory=VirtualLoop)`; a Mesh under test takes `clock=loop.time`.
-    """
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        """The virtual time."""
-        return self._jumping.now
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Waits by moving the clock on, unless a descriptor is ready."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if ready or timeout == 0:
-            return ready
-        if timeout is None:
-            return super().select(_REAL_WAIT)  # only another thread can end this wait
-        self.now += max(0.0, timeout)
-        return []

@@ -9,36 +9,9 @@ from random import Random
 
 from resilient.balance.endpoint import NOWHERE, Endpoint, Locality, parse_endpoint
 from resilient.core import check
+from resilient.testing.behaviour import Behaviour, FakeResponse, Quota
 
-
-@dataclass(frozen=True)
-class Behaviour:
-    """How an endpoint behaves for a while.
-
-    `latency`: seconds of service on average; `spread`: how much it varies (the sigma of a
-    log-normal; 0 for none). `status`: what it answers; `failure_ratio`: the share of requests
-    it answers with `failure_status` instead. `refuses`: no connection; `hangs`: no answer
-    ever; `resets`: closes without an answer. `workers`: requests served at once, the others
-    queue (None: no bound). `retry_after`: seconds that its failures ask the caller to wait.
-    """
-
-    latency: float = 0.01
-    spread: float = 0.3
-    status: int = 200
-    failure_ratio: float = 0.0
-    failure_status: int = 503
-    refuses: bool = False
-    hangs: bool = False
-    resets: bool = False
-    workers: int | None = None
-    retry_after: float | None = None
-
-    def __post_init__(self) -> None:
-        check.seconds("Behaviour.latency", self.latency, zero=True)
-        check.number("Behaviour.spread", self.spread)
-        check.ratio("Behaviour.failure_ratio", self.failure_ratio)
-        if self.workers is not None:
-            check.count("Behaviour.workers", self.workers)
+_NEVER = float("inf")
 
 
 class TransportError(Exception):
@@ -53,17 +26,8 @@ class ReadError(TransportError):
     """What a fake endpoint that resets raises."""
 
 
-class FakeResponse:
-    """A response as far as a classifier looks at one."""
-
-    __slots__ = ("headers", "status_code")
-
-    def __init__(self, status_code: int, headers: dict[str, str]) -> None:
-        self.status_code = status_code
-        self.headers = headers
-
-    def close(self) -> None:
-        """Nothing is open."""
+class RemoteProtocolError(TransportError):
+    """What one raises that breaks in the middle of a body."""
 
 
 @dataclass
@@ -73,7 +37,7 @@ class FakeEndpoint:
         FakeEndpoint("10.0.0.1:80", Behaviour(latency=0.01)).at(5.0, latency=0.2).at(15.0, latency=0.01)
 
     `weight`, `priority`, `locality` and `labels` are what discovery says of it. `requests` counts
-    what arrived, `answered` what was answered.
+    what arrived, `answered` what was answered, `checks` the checks of health, which are none of these.
     """
 
     address: str
@@ -84,17 +48,36 @@ class FakeEndpoint:
     labels: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
     answered: int = 0
+    checks: int = 0
 
     def __post_init__(self) -> None:
         self._script: list[tuple[float, Behaviour]] = [(float("-inf"), self.behaviour)]
+        self._routes: dict[str, list[tuple[float, dict[str, object]]]] = {}
         self._free_at: list[float] = []
+        self._quota = Quota()
 
-    def at(self, time: float, **changes: object) -> FakeEndpoint:
-        """Change the behaviour from `time` on, relative to the one before; returns itself."""
-        if time < self._script[-1][0]:
-            raise check.fault("FakeEndpoint.at", time, f"a time from {self._script[-1][0]} on; the script is in order")
+    def at(self, time: float, *, route: str | None = None, **changes: object) -> FakeEndpoint:
+        """Change the behaviour from `time` on, relative to the one before; returns itself.
+
+        `route`: for requests of this route alone, whatever the others get.
+        """
+        if route is not None:
+            self._change_route(time, route, changes)
+            return self
+        self._check_order(time, self._script[-1][0])
         self._script.append((time, replace(self._script[-1][1], **changes)))  # type: ignore[arg-type]
         return self
+
+    def _change_route(self, time: float, route: str, changes: dict[str, object]) -> None:
+        script = self._routes.get(route, [(float("-inf"), {})])
+        before, present = script[-1]
+        self._check_order(time, before)
+        replace(self.behaviour, **changes)  # type: ignore[arg-type]  # is it one?
+        self._routes[route] = [*script, (time, {**present, **changes})]
+
+    def _check_order(self, time: float, before: float) -> None:
+        if time < before:
+            raise check.fault("FakeEndpoint.at", time, f"a time from {before} on; the script is in order")
 
     @property
     def endpoint(self) -> Endpoint:
@@ -107,30 +90,58 @@ class FakeEndpoint:
             labels=tuple(sorted(self.labels.items())),
         )
 
-    def behaving(self, now: float) -> Behaviour:
-        """How it behaves at `now`."""
-        for start, behaviour in reversed(self._script):
+    def behaving(self, now: float, route: str | None = None) -> Behaviour:
+        """How it behaves at `now`, to requests of a route."""
+        behaviour = self.behaviour
+        for start, latest in reversed(self._script):
             if start <= now:
-                return behaviour
-        return self.behaviour
+                behaviour = latest
+                break
+        if route is None or route not in self._routes:
+            return behaviour
+        changes = next(changes for start, changes in reversed(self._routes[route]) if start <= now)
+        return replace(behaviour, **changes) if changes else behaviour  # type: ignore[arg-type]
 
-    def serve(self, now: float, rng: Random) -> tuple[float, FakeResponse | Exception]:
-        """Take a request: the time of the result (infinity if none comes), and the result."""
-        behaviour = self.behaving(now)
+    def serve(self, now: float, rng: Random, route: str | None = None) -> tuple[float, FakeResponse | Exception]:
+        """Take a request: the time of the result (infinity if none comes), and the result.
+
+        The body belongs to it, as where it is read at once.
+        """
+        time, result = served = self.answer(now, rng, route)
+        if type(result) is FakeResponse and result.fault:
+            return (time if result.fault == "breaks" else _NEVER), RemoteProtocolError("the body is incomplete")
+        return served
+
+    def serve_check(self, now: float, rng: Random, route: str) -> tuple[float, FakeResponse | Exception]:
+        """As `serve`, for a check of health."""
+        requests, answered = self.requests, self.answered
+        result = self.serve(now, rng, route)
+        self.requests, self.answered = requests, answered
+        self.checks += 1
+        return result
+
+    def answer(self, now: float, rng: Random, route: str | None = None) -> tuple[float, FakeResponse | Exception]:
+        """Take a request: the time of what comes first, the headers or an error, and what it is."""
+        behaviour = self.behaving(now, route)
         if behaviour.refuses:
             return now, ConnectError("connection refused")
         self.requests += 1
         if behaviour.hangs:
-            return float("inf"), ReadError("never seen")
+            return _NEVER, ReadError("never seen")
         if behaviour.resets:
             return now, ReadError("connection reset")
-        self.answered += 1
+        told: dict[str, str] = {}
+        if behaviour.rate_limit is not None:
+            is_served, told = self._quota.take(behaviour.rate_limit, now)
+            if not is_served:
+                self.answered += 1
+                return now, FakeResponse(429, {**behaviour.headers, **told})
         done = self._served_at(now, behaviour, self._service_time(behaviour, rng))
         failed = behaviour.failure_ratio > 0 and rng.random() < behaviour.failure_ratio
-        headers = {}
-        if failed and behaviour.retry_after is not None:
-            headers["retry-after"] = str(behaviour.retry_after)
-        return done, FakeResponse(behaviour.failure_status if failed else behaviour.status, headers)
+        response = behaviour.answer(failed, told)
+        if not response.fault:
+            self.answered += 1
+        return done, response
 
     def _service_time(self, behaviour: Behaviour, rng: Random) -> float:
         if behaviour.spread == 0 or behaviour.latency == 0:

@@ -6,10 +6,12 @@ There is no entry point: installing the package changes no test run that does no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from resilient.policy.policy import Policy
+from resilient.testing.async_clock import AsyncVirtualClock
 from resilient.testing.clock import VirtualClock
 from resilient.testing.fakes import FakeEndpoint
 from resilient.testing.simulation import Simulation
@@ -24,12 +26,18 @@ def virtual_clock() -> VirtualClock:
 
 
 @pytest.fixture
+def async_virtual_clock() -> AsyncVirtualClock:
+    """The same for asyncio and trio: `async_virtual_clock.run(main)`."""
+    return AsyncVirtualClock()
+
+
+@pytest.fixture
 def simulation() -> Iterator[MakeSimulation]:
     """Makes Simulations, with the same arguments; after the test nothing may be in flight in them."""
     made: list[Simulation] = []
 
-    def make(policy: Policy, endpoints: Sequence[FakeEndpoint], *, clients: int = 1, seed: int = 0) -> Simulation:
-        made.append(Simulation(policy, endpoints, clients=clients, seed=seed))
+    def make(policy: Policy, endpoints: Sequence[FakeEndpoint], **options: Any) -> Simulation:
+        made.append(Simulation(policy, endpoints, **options))
         return made[-1]
 
     yield make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from resilient.core.report import CallReport
@@ -14,7 +15,7 @@ class CallRecord:
     `reason` is "" for a success, else a word as in `AttemptReport.reason`, "cancelled", or
     "unfinished": the call had no timeout, and would have waited for ever (`seconds` is infinite).
     `sent`: the endpoint of each attempt, in their order; the report leaves out those that were
-    given up, as the losers of hedges are.
+    given up, as the losers of hedges are. `key` and `route`: those drawn for it; "" for none.
     """
 
     start: float
@@ -25,6 +26,8 @@ class CallRecord:
     cancelled: bool = False
     reason: str = ""
     sent: tuple[str, ...] = ()
+    key: str = ""
+    route: str = ""
 
 
 @dataclass
@@ -36,6 +39,10 @@ class Result:
     def between(self, start: float, end: float) -> Result:
         """The calls that began in [start, end)."""
         return Result([call for call in self.calls if start <= call.start < end])
+
+    def where(self, is_meant: Callable[[CallRecord], bool]) -> Result:
+        """The calls for which the function returns True: `lambda call: call.route == "GET /orders"`."""
+        return Result([call for call in self.calls if is_meant(call)])
 
     @property
     def success_ratio(self) -> float:

@@ -10,7 +10,7 @@ from resilient.core.call import Call, Journey, journey
 from resilient.core.effects import Admit, Discard, Effect, Reply, Resolve, Send, Sleep, Start, Stop, Wait
 from resilient.core.outcome import Outcome
 from resilient.policy.limit import LimitState
-from resilient.testing.fakes import FakeResponse
+from resilient.testing.behaviour import FakeResponse
 from resilient.testing.result import CallRecord
 
 if TYPE_CHECKING:
@@ -22,10 +22,29 @@ NEVER = float("inf")
 class RunningCall:
     """One call under way: interprets its effects as events."""
 
-    def __init__(self, simulation: Simulation, call: Call, client: int) -> None:
+    __slots__ = (
+        "_began",
+        "_call",
+        "_client",
+        "_ended",
+        "_finished",
+        "_key",
+        "_leave",
+        "_route",
+        "_sent",
+        "_sim",
+        "_started",
+        "_step",
+        "_steps",
+        "_waiting",
+    )
+
+    def __init__(self, simulation: Simulation, call: Call, client: int, key: str = "", route: str = "") -> None:
         self._sim = simulation
         self._call = call
         self._client = client
+        self._key = key
+        self._route = route
         self._began = simulation.now
         self._steps: Journey = journey(call, simulation.now)
         self._step = 0
@@ -76,7 +95,9 @@ class RunningCall:
 
     def _record(self, seconds: float, *, ok: bool, reason: str, cancelled: bool = False) -> None:
         sent = tuple(self._sent)
-        record = CallRecord(self._began, seconds, ok, self._client, self._call.report, cancelled, reason, sent)
+        record = CallRecord(
+            self._began, seconds, ok, self._client, self._call.report, cancelled, reason, sent, self._key, self._route
+        )
         self._sim.result.calls.append(record)
 
     def _reply_at(self, time: float, value: Any = None, error: Exception | None = None) -> None:
@@ -94,7 +115,10 @@ class RunningCall:
         now = self._sim.now
         if isinstance(effect, Send):
             time, result = self._serve(effect, now)
-            self._reply_at(time, *_as_reply(result))
+            if isinstance(result, Exception):
+                self._reply_at(time, None, result)
+            else:
+                self._reply_at(time, result)
         elif isinstance(effect, Sleep):
             self._reply_at(now + effect.seconds)
         elif isinstance(effect, Admit):
@@ -120,7 +144,7 @@ class RunningCall:
     def _serve(self, send: Send, now: float) -> tuple[float, FakeResponse | Exception]:
         """The result of an attempt, and its time; infinity if there never is one."""
         self._sent.append(send.pick.stats.address)
-        time, result = self._sim.serve(send)
+        time, result = self._sim.serve(send, self._route) if self._route else self._sim.serve(send)
         if send.timeout is not None and time > now + send.timeout:
             return now + send.timeout, TimeoutError("timed out")
         return time, result

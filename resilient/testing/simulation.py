@@ -7,21 +7,24 @@ it waits: a minute of traffic takes as long as its decisions do.
 from __future__ import annotations
 
 import gc
-import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from random import Random
 
-from resilient.balance.endpoint import NOWHERE, Endpoint, Locality
+from resilient.balance.endpoint import NOWHERE, Endpoint, EndpointStats, Locality
 from resilient.core.bound import Bound
-from resilient.core.call import Call
 from resilient.core.classify import HttpClassifier
 from resilient.core.effects import Send
 from resilient.policy.policy import Policy
-from resilient.testing.fakes import FakeEndpoint, FakeResponse
+from resilient.testing.behaviour import FakeResponse
+from resilient.testing.fakes import FakeEndpoint
 from resilient.testing.result import Result
 from resilient.testing.running import NEVER, RunningCall
+from resilient.testing.traffic import Mix, Traffic
+
+_Arrivals = Traffic
 
 
 class Simulation:
@@ -33,6 +36,8 @@ class Simulation:
 
     `clients`: how many clients, each with a state of its own (balancing, breaker, budget), as
     processes have; they run in `localities`, in turn. `seed`: the same seed gives the same trace.
+    Checks of health are simulated too: a check is a request of the route `GET /healthz`, or as
+    its method and path are.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Simulation:
         seed: int = 0,
     ) -> None:
         self.now = 0.0
+        self.policy = policy
         self.endpoints = list(endpoints)
         self.result = Result()
         self._rng = Random(seed)
@@ -66,8 +72,18 @@ class Simulation:
             )
             for number in range(clients)
         ]
+        self._checks: list[tuple[float, int, Callable[[], None]]] = []
         for client in self.clients:
             client.update(known, 0.0)
+            self._check_health(client)
+
+    def _check_health(self, client: Bound) -> None:
+        health = client.policy.health
+        if health is not None:
+            from resilient.testing.checks import SimulatedChecker  # which brings httpx along
+
+            client.checker = checker = SimulatedChecker(self, client, health, Random(self._rng.random()))
+            checker.start()
 
     def _values(self) -> tuple[Endpoint, ...]:
         return tuple(fake.endpoint for fake in self.endpoints)
@@ -75,7 +91,11 @@ class Simulation:
     def schedule(self, time: float, action: Callable[[], None]) -> None:
         """Do something at a time of the simulation; at infinity it never happens."""
         if time < NEVER:
-            heapq.heappush(self._events, (time, next(self._order), action))
+            heappush(self._events, (time, next(self._order), action))
+
+    def schedule_check(self, time: float, action: Callable[[], None]) -> None:
+        """As `schedule`, for what goes on for ever, and does not keep a run from its end."""
+        heappush(self._checks, (time, next(self._order), action))
 
     def resolve(self, time: float, endpoints: Sequence[FakeEndpoint]) -> None:
         """Discovery reports another set of endpoints at `time`, to all clients."""
@@ -96,17 +116,22 @@ class Simulation:
         timeout: float | None = None,
         idempotent: bool = True,
         cancel_ratio: float = 0.0,
+        keys: Mix = (),
+        routes: Mix = (),
     ) -> Result:
         """Calls arrive at `rate` a second (Poisson) for `duration` seconds; run until all ended.
 
         `timeout`: of each call, besides the policy's. `cancel_ratio`: the share of calls that
-        their caller gives up at some moment of the first 50 ms.
+        their caller gives up at some moment of the first 50 ms. `keys`: what balancers that hash
+        go by, `routes`: what calls are about; each call has one, drawn at random: all alike, or
+        by their weights in a mapping.
         """
-        calls = _Arrivals(self, rate, self.now + duration, timeout, idempotent, cancel_ratio)
-        calls.expect(self.now)
+        traffic = Traffic(self, rate, self.now + duration, timeout, idempotent, cancel_ratio, keys, routes)
+        traffic.expect(self.now)
         with _without_cycle_detection():
-            while self._events:
-                self.now, _, action = heapq.heappop(self._events)
+            events, checks = self._events, self._checks
+            while events:
+                self.now, _, action = heappop(checks if checks and checks[0] < events[0] else events)
                 action()
         for call in self.running:
             call.record_unfinished()
@@ -114,9 +139,13 @@ class Simulation:
         self.running.clear()
         return self.result
 
-    def serve(self, send: Send) -> tuple[float, FakeResponse | Exception]:
+    def serve(self, send: Send, route: str | None = None) -> tuple[float, FakeResponse | Exception]:
         """The result of an attempt that begins now, and its time."""
-        return self._by_address[send.pick.stats.address].serve(self.now, self._rng)
+        return self._by_address[send.pick.stats.address].serve(self.now, self._rng, route)
+
+    def serve_check(self, stats: EndpointStats, route: str) -> tuple[float, FakeResponse | Exception]:
+        """The result of a check of health that begins now, and its time."""
+        return self._by_address[stats.address].serve_check(self.now, self._rng, route)
 
     @property
     def in_flight(self) -> int:
@@ -134,41 +163,3 @@ def _without_cycle_detection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-class _Arrivals:
-    """The calls of one run, each scheduled when the one before it begins."""
-
-    def __init__(
-        self,
-        simulation: Simulation,
-        rate: float,
-        end: float,
-        timeout: float | None,
-        idempotent: bool,
-        cancel_ratio: float,
-    ) -> None:
-        self._sim = simulation
-        self._rate = rate
-        self._end = end
-        self._timeout = timeout
-        self._idempotent = idempotent
-        self._cancel_ratio = cancel_ratio
-
-    def expect(self, now: float) -> None:
-        """Schedule the next call, if it comes before the end."""
-        time = now + self._sim.arrivals.expovariate(self._rate)
-        if time < self._end:
-            self._sim.schedule(time, self._begin)
-
-    def _begin(self) -> None:
-        sim = self._sim
-        number = int(sim.arrivals.random() * len(sim.clients))
-        client = sim.clients[number]
-        limits = [limit for limit in (self._timeout, client.policy.timeout) if limit is not None]
-        call = Call(client, deadline=sim.now + min(limits) if limits else None, idempotent=self._idempotent)
-        running = RunningCall(sim, call, number)
-        if sim.arrivals.random() < self._cancel_ratio:
-            sim.schedule(sim.now + sim.arrivals.random() * 0.05, running.cancel)
-        self.expect(sim.now)
-        running.begin()
