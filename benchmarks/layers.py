@@ -41,8 +41,8 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 LAYERS = {
-    "client": r"httpx/(?!_transports)|resilient/(client|cookies)\.py",
-    "journey": r"resilient/(?!(client|cookies)\.py)",
+    "client": r"httpx/(?!_transports)|resilient/(client|cookies|requests|responses)\.py",
+    "journey": r"resilient/(?!(client|cookies|requests|responses)\.py)",
     "telemetry": r"resilient/telemetry/|opentelemetry/",
     "wire": r"resilient/runtime/wire/|httpcore2?/|httpx/_transports/|h11/|httptools/|ssl\.py",
     "loop, sockets": r"asyncio/|selectors\.py|uvloop/|httpcore2?/_backends/sync\.py|resilient/.*/blocking\.py",

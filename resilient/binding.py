@@ -26,9 +26,15 @@ class Binding:
     name: str
     Request: type[Any]
     Response: type[Any]
+    URL: type[Any]
+    Headers: type[Any]
+    Timeout: type[Any]
+    Auth: type[Any]
     ByteStream: type[Any]
     SyncByteStream: type[Any]
     AsyncByteStream: type[Any]
+    bound_streams: tuple[type[Any], ...]
+    """What a client wraps the stream of a response in, to measure how long it took."""
     Cookies: type[Any]
     errors: Mapping[str, type[Any]]
     create_ssl_context: Callable[..., ssl.SSLContext]
@@ -36,6 +42,8 @@ class Binding:
     AsyncHTTPTransport: type[Any]
     in_memory: tuple[type[Any], ...]
     """Transports that dial nobody."""
+    UseClientDefault: type[Any]
+    """Of what stands for an argument that was not given."""
 
 
 def bind(library: ModuleType) -> Binding:
@@ -44,20 +52,33 @@ def bind(library: ModuleType) -> Binding:
         name=library.__name__,
         Request=library.Request,
         Response=library.Response,
+        URL=library.URL,
+        Headers=library.Headers,
+        Timeout=library.Timeout,
+        Auth=library.Auth,
         ByteStream=library.ByteStream,
         SyncByteStream=library.SyncByteStream,
         AsyncByteStream=library.AsyncByteStream,
+        bound_streams=_bound_streams(library),
         Cookies=library.Cookies,
         errors={name: value for name, value in vars(library).items() if _is_transport_error(value, library)},
         create_ssl_context=library.create_ssl_context,
         HTTPTransport=library.HTTPTransport,
         AsyncHTTPTransport=library.AsyncHTTPTransport,
         in_memory=(library.MockTransport, library.ASGITransport, library.WSGITransport),
+        UseClientDefault=type(library.USE_CLIENT_DEFAULT),
     )
 
 
 def _is_transport_error(value: object, library: ModuleType) -> bool:
     return isinstance(value, type) and issubclass(value, library.TransportError)
+
+
+def _bound_streams(library: ModuleType) -> tuple[type[Any], ...]:
+    # They are private; of a library that has others, no more is known, and nothing is made of them.
+    client = getattr(library, "_client", None)
+    named = (getattr(client, name, None) for name in ("BoundSyncStream", "BoundAsyncStream"))
+    return tuple(kind for kind in named if kind is not None)
 
 
 HTTPX = bind(httpx)

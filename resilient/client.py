@@ -13,12 +13,14 @@ from httpx._types import AuthTypes, CertTypes, CookieTypes, HeaderTypes, ProxyTy
 from resilient.binding import HTTPX, Binding
 from resilient.cookies import cookie_store
 from resilient.core import check
-from resilient.exchange import BUFFER
 from resilient.identity.tls import TLS
 from resilient.mesh import Mesh
 from resilient.policy.policy import Policy
+from resilient.requests import KnownHeaders, known_requests
+from resilient.responses import taking
+from resilient.runtime.carried import BUFFER
 from resilient.runtime.wire import WireSettings
-from resilient.runtime.wire.settings import Engine, check_engine
+from resilient.runtime.wire.settings import Engine, check_engine, of_limits
 from resilient.telemetry.spans import SENDS
 from resilient.telemetry.tracing import tracing
 from resilient.transport import AsyncMeshTransport, MeshTransport
@@ -76,6 +78,8 @@ class _MeshClient:
         self.mesh = mesh if mesh is not None else Mesh(policy=policy)
         self._max_connection_age = max_connection_age
         self._engine: Engine = wire
+        self._known_headers = KnownHeaders(self._binding)
+        self._take_body = taking(self._binding)
         mounts: Mapping[str, Any] = options.get("mounts") or {}
         carrying = {pattern: self._carrying(transport) for pattern, transport in mounts.items()}
         super().__init__(**{**options, "mounts": carrying})
@@ -101,20 +105,21 @@ class _MeshClient:
         if transport is not None:
             return self._carrying(transport)
         limits = options.pop("limits")
+        connections, keepalive, expiry = of_limits(limits)
         tls = self._tls(options)
         # httpx's default of 20 idle connections makes a busy client reconnect all the time;
         # left at its default, each endpoint may keep as many as it may open.
         default = (limits.max_connections, limits.max_keepalive_connections) == _DEFAULT_LIMITS
         settings = WireSettings(
             tls=tls,
-            max_connections=limits.max_connections,
-            max_keepalive=None if default else limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
+            max_connections=connections,
+            max_keepalive=None if default else keepalive,
+            keepalive_expiry=expiry,
             max_connection_age=self._max_connection_age,
             engine=self._engine,
             **options,
         )
-        total = None if default or settings.http2 else limits.max_connections
+        total = None if default or settings.http2 else connections
         return self._mesh_transport(self.mesh, settings=settings, max_connections=total)
 
     def _init_proxy_transport(self, *proxy: Any, **options: Any) -> Any:
@@ -149,6 +154,16 @@ class SyncClient(_MeshClient):
         self._mark(request, stream)
         return super().send(request, stream=stream, **options)  # type: ignore[misc]
 
+    def _send_handling_auth(self, request: Any, auth: Any, follow_redirects: Any, history: Any) -> Any:
+        if type(auth) is self._binding.Auth:  # which does nothing to the request, nor looks at the response
+            response = self._send_handling_redirects(request, follow_redirects, history)  # type: ignore[attr-defined]
+        else:
+            response = super()._send_handling_auth(request, auth, follow_redirects, history)  # type: ignore[misc]
+        # All hooks have run, and what is next is that httpx reads it.
+        if self._take_body(request, response):
+            response.stream.close()
+        return response
+
     def _send_single_request(self, request: Any) -> Any:
         if not self._is_instrumented_by_opentelemetry:
             return super()._send_single_request(request)  # type: ignore[misc]
@@ -176,6 +191,15 @@ class AsyncClientBase(_MeshClient):
         """As httpx's: a body that is not streamed is read within the attempt."""
         self._mark(request, stream)
         return await super().send(request, stream=stream, **options)  # type: ignore[misc]
+
+    async def _send_handling_auth(self, request: Any, auth: Any, follow_redirects: Any, history: Any) -> Any:
+        if type(auth) is self._binding.Auth:  # as in SyncClient
+            response = await self._send_handling_redirects(request, follow_redirects, history)  # type: ignore[attr-defined]
+        else:
+            response = await super()._send_handling_auth(request, auth, follow_redirects, history)  # type: ignore[misc]
+        if self._take_body(request, response):
+            await response.stream.aclose()
+        return response
 
     def _send_single_request(self, request: Any) -> Any:
         if not self._is_instrumented_by_opentelemetry:
@@ -243,6 +267,7 @@ class AsyncClientOptions(_Options, total=False):
     transport: httpx.AsyncBaseTransport | None
 
 
+@known_requests(HTTPX)
 class Client(SyncClient, httpx.Client):
     """An `httpx.Client` whose calls go through a mesh.
 
@@ -262,6 +287,7 @@ class Client(SyncClient, httpx.Client):
         super().__init__(**options)
 
 
+@known_requests(HTTPX)
 class AsyncClient(AsyncClientBase, httpx.AsyncClient):
     """An `httpx.AsyncClient` whose calls go through a mesh; see Client. asyncio and trio."""
 

@@ -18,7 +18,7 @@ from resilient.core.route import route_group
 from resilient.mesh import Mesh, Snapshot
 from resilient.policy.retry import IDEMPOTENT_METHODS
 from resilient.runtime.body import RepeatedBody, always_replayable, repeated_body_class
-from resilient.runtime.carried import DEFAULT_PORTS
+from resilient.runtime.carried import BUFFER, DEFAULT_PORTS
 from resilient.runtime.carrier import AsyncCarrier, Carrier
 from resilient.runtime.streams import streams
 from resilient.runtime.wire import RESENT
@@ -26,8 +26,6 @@ from resilient.telemetry.logs import log_call
 
 OPTIONS = "resilient"
 """The key of a request's extensions under which one call is told apart from the rest."""
-BUFFER = "resilient.buffer"
-"""Set by our clients on requests whose body is read at once: it is read in the attempt."""
 
 Key = tuple[str, bytes, int | None, bool]
 """Scheme, host, port, and whether we choose the address."""
@@ -92,7 +90,7 @@ class Exchanges:
         sent = request
         if not replayable:
             # Also without retries: the wire must know that it cannot send such a body again.
-            limit = bound.retry.retry.buffer_limit if bound.retry is not None else 0
+            limit = bound.retry.setting.buffer_limit if bound.retry is not None else 0
             sent = self._repeatable(request, call, limit)
         return Exchange(request, sent, call, extensions.get(BUFFER, False))
 
@@ -239,4 +237,6 @@ def _call_options(options: Any, idempotent: bool) -> tuple[bool, float | None]:
             raise check.fault(f'extensions["resilient"]["{name}"]', options[name], "one of `idempotent`, `timeout`")
     timeout = options.get("timeout")
     check.optional_seconds('extensions["resilient"]["timeout"]', timeout)
-    return bool(options.get("idempotent", idempotent)), timeout
+    idempotent = options.get("idempotent", idempotent)
+    check.flag('extensions["resilient"]["idempotent"]', idempotent)
+    return idempotent, timeout

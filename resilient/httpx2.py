@@ -19,6 +19,7 @@ except ImportError as error:  # pragma: no cover - the message is the point
 
 from resilient import client, transport
 from resilient.binding import bind
+from resilient.requests import known_requests
 
 __all__ = ["AsyncClient", "AsyncMeshTransport", "Client", "MeshTransport"]
 
@@ -71,6 +72,7 @@ class AsyncClientOptions(_Options, total=False):
     transport: httpx2.AsyncBaseTransport | None
 
 
+@known_requests(HTTPX2)
 class Client(client.SyncClient, httpx2.Client):
     """`resilient.Client` as an `httpx2.Client`."""
 
@@ -83,6 +85,7 @@ class Client(client.SyncClient, httpx2.Client):
         super().__init__(**options)
 
 
+@known_requests(HTTPX2)
 class AsyncClient(client.AsyncClientBase, httpx2.AsyncClient):
     """`resilient.AsyncClient` as an `httpx2.AsyncClient`."""
 

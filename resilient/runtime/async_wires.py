@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import time
+from asyncio.events import _get_running_loop
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from typing import Any, Self
 
 from resilient.binding import Binding
@@ -123,8 +122,10 @@ class _Home:
 
 def _running_loop() -> object:
     """What tells event loops apart."""
-    with suppress(RuntimeError):
-        return asyncio.get_running_loop()
+    # Not by the thread, as for the lag: a loop that runs inside another one has connections of its own.
+    loop = _get_running_loop()
+    if loop is not None:
+        return loop
     import trio
 
     return trio.lowlevel.current_trio_token()

@@ -1,4 +1,4 @@
-"""A transport of the user's as what carries attempts."""
+"""A user-supplied transport that carries attempts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from resilient.binding import Binding, copied
 from resilient.core.effects import Send
 from resilient.runtime.wire import attempt_deadline
 
+BUFFER = "resilient.buffer"
+"""Set by our clients on requests whose body is read at once: it is read in the attempt."""
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-"""What our own connections speak, and where it is spoken."""
+"""The schemes that our own connections speak, and their ports."""
+
+_TIMEOUTS = ("connect", "read", "write", "pool")
 
 
 class _Carried:
     """A transport that carries each attempt.
 
     One that stays in memory (MockTransport, WSGITransport) sees the logical URL. One that
-    dials by the URL gets the address of the endpoint in it, the logical name staying in the
-    Host header and in the TLS handshake. Where the endpoint is not of our choosing (a host
-    that is not configured, or a proxy before it) nothing is changed.
+    dials by the URL gets the address of the endpoint in it; the logical name stays in the
+    Host header and in the TLS handshake. Nothing is changed where we do not choose the
+    endpoint (a host that is not configured, or a proxy in front of it).
     """
 
     dials = False
@@ -44,29 +48,36 @@ class _Carried:
 
 
 def _is_at(url: Any, endpoint: Endpoint) -> bool:
-    """True if the URL leads to the endpoint as it is, or has no host that could be replaced."""
+    """True if the URL already leads to the endpoint, or has no host to replace."""
     host = url.raw_host.decode("ascii")
     return not host or (host, url.port or DEFAULT_PORTS.get(url.scheme, 80)) == (endpoint.host, endpoint.port)
 
 
 def _in_time(request: Any) -> Any:
-    """The request, with no operation longer than what is left of the attempt: a thread cannot be cancelled."""
+    """The request, with no timeout beyond what is left of the attempt: a thread cannot be cancelled."""
     deadline = attempt_deadline.get()
     if deadline is None:
         return request
     left = max(0.001, deadline - monotonic())
     given = request.extensions.get("timeout") or {}
-    timeouts = [(name, given.get(name)) for name in ("connect", "read", "write", "pool")]
-    within = {name: left if seconds is None else min(seconds, left) for name, seconds in timeouts}
+    timeouts = {name: given.get(name) for name in _TIMEOUTS}
+    within = {name: left if seconds is None else min(seconds, left) for name, seconds in timeouts.items()}
     return copied(request, extensions={**request.extensions, "timeout": within})
 
 
 class Carried(_Carried):
-    """A transport of the user's, for sync clients."""
+    """A user-supplied transport, for sync clients."""
 
     def send(self, request: Any, effect: Send) -> Any:
         """Send through the transport."""
-        return self.transport.handle_request(_in_time(self._addressed(request, effect)))
+        addressed = self._addressed(request, effect)
+        timed = _in_time(addressed)
+        response = self.transport.handle_request(timed)
+        if timed is not addressed and not request.extensions.get(BUFFER):
+            # The body is streamed after the attempt. httpx's transports look when it is read.
+            given = addressed.extensions.get("timeout") or {}
+            timed.extensions["timeout"].update({name: given.get(name) for name in _TIMEOUTS})
+        return response
 
     def close(self) -> None:
         """Close the transport."""
@@ -81,7 +92,7 @@ class Carried(_Carried):
 
 
 class AsyncCarried(_Carried):
-    """A transport of the user's, for async clients."""
+    """A user-supplied transport, for async clients."""
 
     async def send(self, request: Any, effect: Send) -> Any:
         """Send through the transport."""

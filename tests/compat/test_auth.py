@@ -101,3 +101,18 @@ def test_cookies_persist(world: World, origin: Origin) -> None:
     assert first == b"mine=1"
     assert set(second.split(b"; ")) == {b"mine=1", b"session=abc", b"second=2"}
     assert kept["session"] == "def"
+
+
+def test_auth_that_does_nothing_is_not_asked(world: World, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Derived(world.library.Auth):  # type: ignore[misc]
+        pass
+
+    def auth_flow(self: Any, request: Any) -> Any:
+        raise LookupError(type(self).__name__)
+
+    monkeypatch.setattr(world.library.Auth, "auth_flow", auth_flow)
+    face = world.ours()
+    assert face.get(origin.url()).status_code == 200
+    assert face.get(origin.url(), auth=world.library.Auth()).status_code == 200
+    with pytest.raises(LookupError, match="Derived"):
+        face.get(origin.url(), auth=Derived())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import httpx
 import httpx_aiohttp
 import httpx_aiohttp.httpx2
@@ -15,6 +16,7 @@ import pytest
 import resilient
 from tests.compat.library import Face, Fresh, World, abandons_generators, told, trusting
 from tests.compat.origin import Origin
+from tests.runtime.servers import Peer, serving
 
 QUICK = resilient.Policy(retry=resilient.Retry(wait=0))
 
@@ -260,3 +262,21 @@ def test_a_service_in_memory_needs_no_resolution(world: World) -> None:
             face.get("http://elsewhere/")
     assert seen[:2] == [("orders", None)] * 2
     assert seen[2][1] in ("10.0.0.1:80", "10.0.0.2:80")
+
+
+async def answer_slowly(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+    await anyio.sleep(0.3)
+    await peer.send(b"done")
+
+
+def test_a_streamed_body_may_take_longer_than_the_attempt(world: World) -> None:
+    """`attempt_timeout` ends with the headers of a streamed response, also for a transport of the user's."""
+    policy = resilient.Policy(attempt_timeout=0.15, retry=None)
+    with serving(answer_slowly) as server:
+        transport = world.kind(world.library, "HTTPTransport")()
+        face = world.ours(transport=transport, policy=policy)
+        response = face.send(face.client.build_request("GET", f"http://{server.endpoint}/"), stream=True)
+        assert face.read(response) == b"done"
+        face.close_response(response)

@@ -105,13 +105,13 @@ class LoadedBody:
     """A body that has been read: raw chunks, ready to be decoded."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
+        self.chunks = chunks
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
+        return iter(self.chunks)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
+        for chunk in self.chunks:
             yield chunk
 
     def close(self) -> None:
