@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import product
 
 from benchmarks.report import table
 from resilient import Policy, Retry, RetryBudget
@@ -65,16 +66,19 @@ def herding() -> tuple[str, list[str], list[Row]]:
 def storms() -> tuple[str, list[str], list[Row]]:
     """Nobody answers for five seconds. 4000 requests a second can be served, 3000 come."""
     rows = []
-    divided = RetryBudget(min_per_second=0.1)
-    for name, budget in (("default", RetryBudget()), ("floor divided by 100", divided), ("none", None)):
-        for attempts in (2, 4):
-            endpoints = fleet(100, Behaviour(latency=0.1, workers=4))
+    sizes = ((100, Behaviour(latency=0.1, workers=4)), (1000, Behaviour(latency=0.25, workers=1)))
+    for size, behaviour in sizes:
+        divided = RetryBudget(min_per_second=10 / size)
+        budgets = (("default", RetryBudget()), (f"floor divided by {size}", divided), ("none", None))
+        for (name, budget), attempts in product(budgets, (2, 4)):
+            endpoints = fleet(size, behaviour)
             for endpoint in endpoints:
                 endpoint.at(5, hangs=True).at(10, hangs=False)
             policy = Policy(attempt_timeout=0.5, outlier=None, retry=Retry(attempts=attempts, budget=budget))
-            result = Simulation(policy, endpoints, clients=100, seed=1).run(rate=3000, duration=20, timeout=4.0)
+            result = Simulation(policy, endpoints, clients=size, seed=1).run(rate=3000, duration=20, timeout=4.0)
             rows.append(
                 [
+                    f"{size} x {size}",
                     name,
                     str(attempts),
                     f"{result.between(5, 10).amplification:.2f}",
@@ -82,27 +86,36 @@ def storms() -> tuple[str, list[str], list[Row]]:
                     f"{100 * result.between(15, 20).success_ratio:.2f} %",
                 ]
             )
-    head = ["retry budget", "attempts", "attempts per call in the fault", "5 s after it", "success 5 s after it"]
+    head = [
+        "clients x endpoints",
+        "retry budget",
+        "attempts",
+        "attempts per call in the fault",
+        "5 s after it",
+        "success 5 s after it",
+    ]
     return "A storm ends, or does not", head, rows
 
 
 def rolling_deploy() -> tuple[str, list[str], list[Row]]:
-    """Each of 100 endpoints is replaced, five every second; discovery is late by a second."""
+    """Each endpoint is replaced, a twentieth of them every second; discovery is late by a second."""
     rows = []
     faults = {"refuses": {"refuses": True}, "resets": {"resets": True}, "answers 503": {"failure_ratio": 1.0}}
-    for name, fault in faults.items():
-        for idempotent in (True, False):
-            old, new = fleet(100), [FakeEndpoint(f"10.1.0.{n}:80") for n in range(1, 101)]
-            simulation = Simulation(Policy(), old, clients=100, seed=1)
+    for size, rate in ((100, 1000), (1000, 4000)):
+        for (name, fault), idempotent in product(faults.items(), (True, False)):
+            old, new = fleet(size), [FakeEndpoint(f"10.1.{n >> 8}.{n & 255}:80") for n in range(size)]
+            simulation = Simulation(Policy(), old, clients=size, seed=1)
+            batch = size // 20
             for step in range(20):
-                leaving = old[5 * step : 5 * step + 5]
-                for endpoint in leaving:
+                gone = batch * step
+                for endpoint in old[gone : gone + batch]:
                     endpoint.at(5.0 + step, **fault)
-                simulation.resolve(6.0 + step, [*old[5 * step + 5 :], *new[: 5 * step + 5]])
-            result = simulation.run(rate=1000, duration=28, idempotent=idempotent)
+                simulation.resolve(6.0 + step, [*old[gone + batch :], *new[: gone + batch]])
+            result = simulation.run(rate=rate, duration=28, idempotent=idempotent)
             during = result.between(5, 26)
             rows.append(
                 [
+                    f"{size} x {size}",
                     name,
                     "idempotent" if idempotent else "not idempotent",
                     f"{100 * during.success_ratio:.3f} %",
@@ -110,7 +123,14 @@ def rolling_deploy() -> tuple[str, list[str], list[Row]]:
                     f"{1000 * during.percentile(0.99):.0f} ms",
                 ]
             )
-    head = ["what leaves", "requests", "success", "attempts per call", "99th percentile"]
+    head = [
+        "clients x endpoints",
+        "an endpoint that stops",
+        "requests",
+        "success",
+        "attempts per call",
+        "99th percentile",
+    ]
     return "A rolling deploy", head, rows
 
 

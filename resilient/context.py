@@ -23,13 +23,13 @@ from resilient.core.ambient import Ambient, ambient
 def deadline(seconds: float, *, clock: Callable[[], float] = time.monotonic) -> AbstractContextManager[None]:
     """A deadline for all calls inside the block: `with resilient.deadline(2.0): ...`.
 
-    `seconds` from now on; 0 refuses every call. Of nested deadlines the earliest holds, those
-    of policies included. It works in sync and in async code and interrupts neither: each call
-    of ours that begins or is under way inside is cut off by itself, and raises
-    DeadlineExceeded. Raises ConfigError for a negative or infinite number. One use each.
+    `seconds` from now; 0 refuses every call. The earliest of nested deadlines holds, those of
+    policies included. It works in sync and in async code and interrupts neither: each of our
+    calls that begins or is under way inside is cut off separately, and raises
+    DeadlineExceeded. Raises ConfigError for a negative or infinite number. For one use only.
 
     A generator shares the context of its consumer, which has the deadline too while the
-    generator stands still inside the block: do not `yield` there.
+    generator is suspended inside the block: do not `yield` there.
     """
     check.seconds("deadline", seconds, zero=True)
     return _Block("deadline", lambda outer: _with_deadline(outer, seconds, clock))
@@ -38,17 +38,17 @@ def deadline(seconds: float, *, clock: Callable[[], float] = time.monotonic) -> 
 def inbound_attempt(number: int) -> AbstractContextManager[None]:
     """Inside the block, the caller of this process is making its attempt `number` (from 1).
 
-    Each attempt after the first that somebody outside has made is one retry less that a call
-    inside makes: retries of layers add up, and do not multiply. Take it from the request that
-    is being served: `x-envoy-attempt-count` as it is, `grpc-previous-rpc-attempts` plus 1.
-    Raises ConfigError for what is not a whole number from 1. One use each.
+    Each attempt that the caller has made after its first leaves a call inside one retry fewer:
+    the retries of layers add up, and do not multiply. Take the number from the request being
+    served: `x-envoy-attempt-count` as it is, `grpc-previous-rpc-attempts` plus 1. Raises
+    ConfigError for anything but a whole number from 1. For one use only.
     """
     check.count("inbound_attempt", number)
     return _Block("inbound_attempt", lambda outer: Ambient(outer.deadline, outer.clock, outer.attempt + number - 1))
 
 
 def remaining() -> float | None:
-    """Seconds that the code around has left, 0.0 once its deadline has passed; None without one."""
+    """Seconds that the surrounding code has left, 0.0 once its deadline has passed; None without one."""
     outer = around()
     left = outer.remaining() if outer is not None else None
     return None if left is None else max(0.0, left)
@@ -74,7 +74,7 @@ class Inside(Ambient):
     """Surroundings that code enters and leaves.
 
     `lent`: a generator enters them. It does so in the context of its consumer, and may be
-    closed in another one: the consumer then keeps what says the same as `outer` from then on.
+    closed in another one: what the consumer keeps then says the same as `outer` from then on.
     """
 
     lent: bool = False
@@ -88,7 +88,7 @@ class Inside(Ambient):
         return Ambient.remaining(self)
 
     def leave(self) -> None:
-        """Put back what was around, if this is what is: whoever closes a generator keeps their own."""
+        """Restore the outer surroundings if these are current: whoever closes a generator keeps their own."""
         ours = around() is self
         if ours:
             ambient.set(self.outer)
@@ -98,7 +98,7 @@ class Inside(Ambient):
 
 
 def around() -> Ambient | None:
-    """The surroundings of the code that runs, but for those that are over."""
+    """The surroundings of the running code, except those that are over."""
     found = ambient.get()
     while isinstance(found, Inside) and found.is_over:
         found = found.outer

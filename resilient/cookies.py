@@ -1,8 +1,8 @@
 """Cookies that are looked for only where there are any.
 
 For each response httpx builds the request and the response that the standard library's cookie
-jar wants to see, a sixth of the cost of a small request; most responses of services set no
-cookie, and then the jar finds nothing to do.
+jar wants to see, which is a sixth of the cost of a small request; most services' responses set
+no cookie, and then the jar finds nothing to do.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class MeshError(httpx.TransportError):
-    """A call that the mesh ended by itself. `report` says what was tried, and why it ended.
+    """A call that the mesh itself ended. `report` says what was tried, and why it ended.
 
     Also an `httpx.HTTPError`, so that code written for httpx catches it. `request` is the
     request, where there was one. The report of an error that was made without one is empty.
@@ -42,7 +42,7 @@ class MeshError(httpx.TransportError):
 
 
 class DeadlineExceeded(MeshError, httpx.TimeoutException):
-    """The deadline of the call passed: `Policy.timeout`, or one set by the code around it."""
+    """The deadline of the call passed: `Policy.timeout`, or one set by the surrounding code."""
 
 
 class NoEndpoint(MeshError, httpx.ConnectError):
@@ -50,7 +50,7 @@ class NoEndpoint(MeshError, httpx.ConnectError):
 
 
 class ResolveError(MeshError, httpx.ConnectError):
-    """The endpoints of the service could not be found out; `__cause__` says why."""
+    """The endpoints of the service could not be determined; `__cause__` says why."""
 
 
 class UnknownService(NoEndpoint, ConfigError):
@@ -82,7 +82,7 @@ class LimitExceeded(MeshError, httpx.PoolTimeout):
 
 
 class RateLimited(MeshError):
-    """A `Throttle` refused the call, since the service turns too many away for overload."""
+    """A `Throttle` refused the call because the service is rejecting too much for overload."""
 
 
 def for_library(error: type[MeshError], binding: Binding) -> type[MeshError]:

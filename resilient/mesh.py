@@ -36,7 +36,7 @@ _CLASSIFIER = HttpClassifier(time.time)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What requests read: replaced as a whole, never changed (but for hosts met by the way)."""
+    """What requests read. Replaced as a whole and never modified, except that hosts are added on first use."""
 
     config: MeshConfig
     services: Mapping[str, Bound]
@@ -51,12 +51,12 @@ class Mesh:
     `policy`: for services without one, and for every other host. `strict`: refuse hosts that
     are not services. `locality`: where this process runs, as a Locality or "region/zone/subzone";
     default: the environment variable RESILIENT_LOCALITY. `seed`: makes the choices of this mesh
-    repeatable. `max_lag`: seconds by which an event loop of ours may be late (0.05); while it is
-    later than that, timeouts are not held against endpoints, and nothing is hedged.
+    repeatable. `max_lag`: seconds by which an event loop that makes calls may be late (0.05);
+    while it is later than that, timeouts are not held against endpoints, and nothing is hedged.
 
     A Mesh may be shared by clients of any kind, threads and event loops. It starts at most one
-    thread, when a source has to be watched or health be checked, and short-lived ones for breakers
-    with a shared storage; `close()` ends it, and so does the end of the program.
+    thread, once a source has to be watched or endpoints health-checked, plus short-lived ones for
+    breakers with shared storage; `close()` ends it, and so does the end of the program.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class Mesh:
         self._is_forked = False
         self.closed = False
         self.snapshot = Snapshot(MeshConfig({}, Policy(), False), {})
-        weakref.finalize(self, self._control.close, 0.0).atexit = False  # which waits, a collection must not
+        weakref.finalize(self, self._control.close, 0.0).atexit = False  # exit waits, a collection must not
         self.apply(MeshConfig({} if services is None else services, Policy() if policy is None else policy, strict))
         forking.register(self)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
-        """A mesh from a YAML, TOML or JSON file; raises ConfigError that lists every fault."""
+        """A mesh from a YAML, TOML or JSON file; raises a ConfigError that lists every fault."""
         config = load(Path(path))
         mesh = cls(**options)
         mesh.apply(config)
@@ -99,10 +99,10 @@ class Mesh:
         """Replace the configuration; calls in flight end under the old one.
 
         Takes a MeshConfig, a mapping of names to Services (the rest stays as it is), or plain
-        data as a configuration file holds. Statistics, and the state of every policy that did
+        data as in a configuration file. Statistics, and the state of every policy that did
         not change, are kept. Raises ConfigError, and changes nothing, if something is wrong.
-        May be called from any thread, but not by a signal handler of Python, which may have
-        interrupted a change of the mesh: it then raises RuntimeError.
+        May be called from any thread, but not from a Python signal handler, which may have
+        interrupted a change to the mesh: it then raises RuntimeError.
         """
         self._refuse_within()
         with self._lock:
@@ -123,7 +123,7 @@ class Mesh:
                     end_upkeep(self._control, bound)
 
     def _make(self, name: str, new: MeshConfig, old: Snapshot) -> Upkeep:
-        """A service as it is to be; raises ConfigError, and changes nothing, if it cannot be."""
+        """A service as it will be; raises ConfigError, and changes nothing, if it cannot be made."""
         service = new.services[name]
         bound = self._new_bound(name, service.policy or new.policy, service.chosen)
         return Upkeep(self._control, bound, service.source, self.clock(), previous=old.services.get(name))
@@ -143,8 +143,8 @@ class Mesh:
     def find(self, host: str, port: int, *, dials: bool = True, resolve: bool = True) -> Bound:
         """The service for a host: a configured one, or one made for it on its first use.
 
-        `dials` is False when somebody else chooses the address (a proxy, a transport of
-        yours): then a host that is not configured is itself the only endpoint. `resolve` is
+        `dials` is False when somebody else chooses the address (a proxy, a user-supplied
+        transport): then a host that is not configured is itself the only endpoint. `resolve` is
         False when not even the endpoints of services are dialled (a proxy, a test double):
         then the same goes for services whose endpoints would have to be looked up. Raises
         RuntimeError once the mesh is closed, and ConfigError for an unknown host if it is strict.
@@ -172,9 +172,9 @@ class Mesh:
             raise RuntimeError("the mesh is closed")
 
     def _refuse_within(self) -> None:
-        """Raise RuntimeError where one would wait for oneself: in what has interrupted this thread.
+        """Raise RuntimeError where the thread would wait for itself: in code that interrupted it.
 
-        The change that was interrupted cannot end before it, nor begin another halfway.
+        The interrupted change cannot end before that code does, nor can another begin halfway.
         """
         if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  as threading.Condition asks it
             raise RuntimeError(
@@ -202,13 +202,13 @@ class Mesh:
         for bound in forgotten:
             end_upkeep(self._control, bound)
         if forgotten:
-            self.snapshot = replace(snapshot)  # another one: so clients forget them too
+            self.snapshot = replace(snapshot)  # a new one, so that clients forget them too
 
     @property
     def lag(self) -> float:
-        """Seconds by which our event loops are late at present, the latest of them.
+        """Seconds by which our event loops are late at present: the most of any.
 
-        0 for threads, and while no call is under way: it is measured with the calls alone.
+        0 for threads, and while no call is under way: it is measured only during calls.
         """
         return self.lags.seconds(self.clock())
 
@@ -225,7 +225,7 @@ class Mesh:
         return {name: {"lag": lag, **status(bound, now)} for name, bound in known.items()}
 
     def close(self) -> None:
-        """End the watching and its thread; may be called again, and from any thread.
+        """Stop watching and end the thread; may be called again, and from any thread.
 
         Calls in flight end as they would have, retries included; those that still wait for
         endpoints fail with ResolveError. Later calls raise RuntimeError, as those of a closed
@@ -234,7 +234,7 @@ class Mesh:
         self._refuse_within()
         with self._lock:
             self.closed = True
-            self.snapshot = replace(self.snapshot)  # another one: so clients ask `find`, which refuses
+            self.snapshot = replace(self.snapshot)  # a new one, so that clients ask `find`, which refuses
         self._control.close()
 
     def __enter__(self) -> Self:
@@ -244,14 +244,14 @@ class Mesh:
         self.close()
 
     def after_fork(self) -> None:
-        """In a forked child: begin anew, but with the next call; most children never make one."""
+        """In a forked child: begin anew, but only with the next call; most children never make one."""
         self._lock = RLock()
         self.lags.after_fork()
         self._is_forked = True
         self.snapshot = replace(self.snapshot)
 
     def _begin_anew(self) -> None:
-        """What a forked child has to do once: other random numbers, own jobs, nothing in flight."""
+        """What a forked child has to do once: new random numbers, its own jobs, nothing in flight."""
         if not self._is_forked:
             return
         self.rng.seed()

@@ -1,4 +1,4 @@
-"""Service: a name of yours, where its endpoints come from, and its policy."""
+"""Service: where the endpoints behind a name come from, and the policy for calling them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Service:
     `resolver`: a resolver (`resilient.dns("orders.prod.svc", 8080)`), a target string
     (`"dns:///orders.prod.svc:8080"`), or a list of addresses. `policy`: None for the policy
     of the Mesh. `subset`: the labels of the endpoints to use, such as {"version": "v2"}; default: all
-    endpoints. `subset_fallback`: what is used where no endpoint has these labels: "none", so that
-    calls raise NoEndpoint (Envoy's default), or "any" endpoint.
+    endpoints. `subset_fallback`: what is used if no endpoint has these labels: "none", so calls
+    raise NoEndpoint (Envoy's default), or "any" endpoint.
     """
 
     resolver: Resolver | str | Iterable[str]

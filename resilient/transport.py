@@ -37,14 +37,14 @@ class _MeshTransport:
             self.mesh.close()
 
     def _is_instrumentable(self, transport: Any) -> bool:
-        """True if OpenTelemetry may have instrumented what carries our attempts: it dials itself.
+        """True if OpenTelemetry may have instrumented what carries our attempts, since it dials.
 
-        A transport that stays in memory runs code of the user's, whose spans are its own.
+        A transport that stays in memory runs user code, whose spans are its own.
         """
         return not isinstance(transport, self._binding.in_memory)
 
     def _timed_out(self, exchange: Exchange, effect: Send) -> Exception:
-        """As sockets of threads would have put it: what was unsent may go elsewhere."""
+        """The exception a blocking socket would have raised, so that what was not sent may be retried elsewhere."""
         message = f"{exchange.call.report.service}: the attempt took too long"
         if not effect.stage:
             return TimeoutError(message)
@@ -57,7 +57,7 @@ class SyncTransport(_MeshTransport):
 
     `mesh`: shared with others; or `policy` for a mesh of its own, which is closed with the
     transport. `transport`: what carries each attempt instead of our own connections.
-    `settings`: of those connections; `max_connections`: in use at once, over all endpoints.
+    `settings`: for those connections; `max_connections`: in use at once, over all endpoints.
     `through_proxy`: the transport goes through a proxy, which then chooses the address.
     """
 
@@ -121,7 +121,7 @@ class SyncTransport(_MeshTransport):
         chunks = []
         try:
             for chunk in response.stream:
-                if is_over():  # our own wire looks at each operation, a transport of the user's at none
+                if is_over():  # our own wire checks at each operation, a user-supplied transport at none
                     raise TimeoutError("the deadline of the attempt has passed")
                 chunks.append(chunk)
         finally:
@@ -234,7 +234,7 @@ class AsyncTransport(_MeshTransport):
 class MeshTransport(SyncTransport, httpx.BaseTransport):
     """An httpx transport that resolves, balances, retries and breaks.
 
-    For those who own the client: `httpx.Client(transport=resilient.MeshTransport(mesh))`.
+    For code that makes its own client: `httpx.Client(transport=resilient.MeshTransport(mesh))`.
     """
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 from resilient.balance.endpoint import EndpointStats
 
-_DRAWS = 8  # before it is looked for: each fails with the weight of what is passed over
+_DRAWS = 8  # before searching instead: each fails with the weight of what is passed over
 _FEW = 16  # endpoints that may be weighed one by one in a pick
 
 
@@ -74,7 +74,7 @@ class Candidates:
         return rng.choices(rest, weights)[0] if any(weights) else None
 
     def _search(self, rng: Random, avoid: Sequence[EndpointStats]) -> EndpointStats:
-        """The first that is not in `avoid`, if any: among one more than those there must be one."""
+        """The first that is not in `avoid`, if any: among one more endpoint than those there must be one."""
         start = int(rng.random() * self.count)
         for step in range(min(len(avoid) + 1, self.count)):
             stats = self.endpoints[(start + step) % self.count]

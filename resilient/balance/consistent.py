@@ -1,4 +1,4 @@
-"""Consistent hashing: the same key goes to the same endpoint, while that can take it."""
+"""Consistent hashing: the same key goes to the same endpoint, as long as that can take it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RECOUNTS = 32  # endpoints whose requests in flight are counted for each pick, 
 
 
 def check_balance_factor(field: str, value: float | None) -> None:
-    """Refuse what is not a factor of bounded load."""
+    """Refuse anything but a bounded-load factor."""
     if value is None:
         return
     check.number(field, value, minimum=1.0)
@@ -29,18 +29,18 @@ def check_balance_factor(field: str, value: float | None) -> None:
 class ConsistentPicker:
     """Walks the slots of a table from where the hash of the key points.
 
-    An endpoint is passed over if it was tried, if it is full, or if it ramps up and this key
-    has not come back to it yet. The next slot belongs to an endpoint that depends on the key,
+    An endpoint is passed over if it was tried, if it is full, or if it is ramping up and this
+    key has not come back to it yet. The next slot belongs to an endpoint that depends on the key,
     so what one endpoint cannot take is spread over all.
 
     Full means: more than `factor` times its share, by weight, of all requests in flight
     ("Consistent Hashing with Bounded Loads", 2017; Envoy's `hash_balance_factor`). Their sum
-    is counted once in so many picks that a pick costs the same for any number of endpoints,
-    and one more for each pick in between.
+    is recounted so rarely that a pick costs the same for any number of endpoints, and each pick
+    in between adds one.
 
-    `owners` are whom the table is made of, `endpoints` those of them that may be used: slots of
-    the others are passed over. So a table outlives the ejection of an endpoint, which costs
-    tens of milliseconds to build, and of the keys only those of that endpoint move.
+    The table is made of `owners`; `endpoints` are those of them that may be used, and slots of
+    the others are passed over. So the table, which takes tens of milliseconds to build, outlives
+    the ejection of an endpoint, and only the keys of that endpoint move.
     """
 
     __slots__ = (
@@ -115,7 +115,7 @@ class ConsistentPicker:
         return stats.in_flight >= ceil(self._in_flight * factor * share)
 
     def _untried(self, point: int, tried: Sequence[EndpointStats]) -> EndpointStats:
-        """Where the slots of those tried lie too thick: one more than those must hold another."""
+        """For when those tried fill too many slots: among one more endpoint than those there is another."""
         count = len(self._endpoints)
         stretch = [self._endpoints[(point + step) % count] for step in range(min(len(tried) + 1, count))]
         return next((stats for stats in stretch if stats not in tried), stretch[0])

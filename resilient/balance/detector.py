@@ -28,18 +28,18 @@ CAUSES = {
     "probe": "the first request after an ejection failed",
 }
 _GATEWAY = frozenset({502, 503, 504})
-_PEERS_ASKED = 256  # at most, how a route fares with them
+_PEERS_ASKED = 256  # at most, to see how a route fares with them
 _FAILING = 2  # failures in a row: a single one is within the noise of any service
 
 
 class OutlierDetector:
     """Finds endpoints that fail where their peers do not.
 
-    What it knows of an endpoint lies in its EndpointStats; a detector that takes over from
-    another one goes on with what that had found.
+    What it knows about an endpoint is kept in its EndpointStats; a detector that takes over from
+    another one continues with what that one had found.
 
     The owner calls `observe` with each result, `sweep` when `next_change` has come, and uses
-    what `available` returns whenever one of the two says that it changed.
+    what `available` returns whenever either says that it has changed.
     """
 
     __slots__ = ("_ejected", "_lock", "_members", "_next_interval", "_setting", "next_change", "overflows")
@@ -53,7 +53,7 @@ class OutlierDetector:
         self.next_change = NEVER
         """When `sweep` is due: the next return of an endpoint, or the end of the interval."""
         self.overflows = 0
-        """Ejections that did not take place because as many were ejected as may be."""
+        """Ejections that did not take place because the cap had been reached."""
 
     def after_fork(self) -> None:
         """In a forked child: a lock that a thread of the parent held is never released."""
@@ -67,12 +67,13 @@ class OutlierDetector:
         rng: Random | None = None,
         *,
         route: Hashable | None = None,
+        late: bool = False,
     ) -> bool:
         """Count one result; True if the endpoint was ejected for it.
 
-        Refused and ignored attempts are no evidence, nor is one that the caller's deadline cut
-        off. `route`: what the request was about, if that is known. `rng`: for jitter; none
-        without it.
+        Refused and ignored attempts are no evidence. `route`: what the request was about, if that
+        is known. `late`: a body has broken whose headers were counted as a success. `rng`: for
+        jitter; none without it.
         """
         evidence = stats.evidence
         if evidence is None:
@@ -82,11 +83,16 @@ class OutlierDetector:
             if route is not None:
                 evidence.heard(route, now, failed=False)
             return False
-        if outcome.kind is not Kind.FAILURE or outcome.reason == "deadline":
+        if outcome.kind is not Kind.FAILURE or stats.ejected_until is not None:
             return False
-        if stats.ejected_until is not None:
-            return False
-        cause = self._count_failure(stats, evidence, outcome, now, route)
+        if late:
+            # One result for each attempt: the row goes on that its headers had ended.
+            stats.consecutive_failures = max(stats.consecutive_failures, evidence.ended_row) + 1
+            evidence.window.turn_bad(now)
+        else:
+            stats.consecutive_failures += 1
+            evidence.window.record(True, now)
+        cause = self._judge_failure(stats, evidence, outcome, now, route)
         if cause is None:
             return False
         with self._lock:
@@ -97,23 +103,22 @@ class OutlierDetector:
         if now >= window.end:
             window.turn(now)
         window.results += 1
-        if stats.consecutive_failures:
+        if stats.consecutive_failures or evidence.ended_row:
+            evidence.ended_row = stats.consecutive_failures
             stats.consecutive_failures = evidence.gateway_failures = evidence.local_failures = 0
         if self._setting.latency_factor is not None:
             evidence.measure(outcome.seconds)
         if stats.ramp is not None and stats.ramp.is_complete(now):
             stats.ramp = None
 
-    def _count_failure(
+    def _judge_failure(
         self, stats: EndpointStats, evidence: Evidence, outcome: Outcome, now: float, route: Hashable | None
     ) -> str | None:
         """Count a failure; the cause for which the endpoint should be ejected, if there is one."""
         local = outcome.origin is Origin.LOCAL
-        stats.consecutive_failures += 1
         evidence.local_failures = evidence.local_failures + 1 if local else 0
         evidence.gateway_failures = evidence.gateway_failures + 1 if outcome.status in _GATEWAY else 0
-        evidence.window.record(True, now)
-        # Who cannot be reached cannot be reached for any route.
+        # An endpoint that cannot be reached cannot be reached for any route.
         known = route if outcome.safety is not Safety.UNSENT else None
         if known is not None:
             evidence.heard(known, now, failed=True)
@@ -128,7 +133,7 @@ class OutlierDetector:
     def _is_the_routes(self, stats: EndpointStats, evidence: Evidence, route: Hashable, now: float) -> bool:
         """True if it is the route that fails, and not the endpoint.
 
-        Because other routes of the endpoint are fine, or because it fails with three of four peers.
+        Either the endpoint's other routes are fine, or the route fails with three of four peers.
         """
         since = now - self._setting.window
         if evidence.is_confined(route, since):
@@ -140,7 +145,7 @@ class OutlierDetector:
     def _cause(self, stats: EndpointStats, evidence: Evidence, route: Hashable | None) -> str | None:
         setting = self._setting
         run = evidence.routes.get(route) if route is not None else None
-        # A success on another route ends a row of the endpoint, but not one of the route.
+        # A success on another route ends the endpoint's run of failures, but not the route's.
         in_a_row = stats.consecutive_failures if run is None else max(stats.consecutive_failures, run.failures)
         if _reaches(evidence.local_failures, setting.consecutive_local_failures):
             return "consecutive-local-failures"
@@ -210,7 +215,7 @@ class OutlierDetector:
         self.next_change = min([self._next_interval, *returns])
 
     def _compare(self, all_stats: Iterable[EndpointStats], now: float, rng: Random | None) -> bool:
-        """Eject what differs too far from its peers."""
+        """Eject those that differ too far from their peers."""
         peers = {stats: results for stats in all_stats if (results := self._results(stats, now)) is not None}
         suspects = [(stats, "success-rate") for stats in self._unreliable(peers, now)]
         suspects += [(stats, "latency") for stats in self._slow(peers)]
@@ -247,8 +252,8 @@ class OutlierDetector:
     def available(self, all_stats: Sequence[EndpointStats], now: float) -> list[EndpointStats]:
         """The endpoints that may be used; empty only if there are none at all.
 
-        If the set has shrunk, more of it may be ejected than may be: those that would return
-        first are restored. To be called at first, and whenever the set or ejections change.
+        If the set has shrunk, more endpoints may be ejected than the cap allows; those due back
+        first are restored. Call it at the start, and whenever the set or ejections change.
         """
         setting = self._setting
         with self._lock:

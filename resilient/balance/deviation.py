@@ -1,4 +1,4 @@
-"""Which of some peers differs too far from the others: the arithmetic of outlier detection."""
+"""Which peers differ too far from the others: the arithmetic of outlier detection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RATE_MARGIN = 0.05
 """Success rates closer to the mean are no outliers: among five equal peers one lone failure
 already lies two standard deviations out."""
 LATENCY_MARGIN = 0.005
-"""Seconds; medians closer to that of the peers differ by the way there, not by health."""
+"""Seconds; medians closer to that of the peers differ by network path, not by health."""
 LATENCY_PEERS = 3
 """Fewer than three cannot tell which of them is the odd one."""
 

@@ -120,9 +120,9 @@ def is_ip(text: str) -> bool:
 class EndpointStats:
     """What is known about one endpoint: it outlives snapshots, and is keyed by address.
 
-    The only mutable state of balancing. Everybody reads it; only `Pick`, the outlier detector
-    and what its Bound is told about its health write it, by single assignments and additions,
-    so that no reader needs a lock.
+    The only mutable state of balancing. Anything may read it; only `Pick`, the outlier detector
+    and its Bound, when told about its health, write it, by single assignments and additions, so
+    no reader needs a lock.
     """
 
     __slots__ = (
@@ -152,14 +152,14 @@ class EndpointStats:
         self.failures = 0
         """How many of them ended as FAILURE."""
         self.cost = 0.0
-        """Peak-EWMA latency in seconds as of `stamp`; 0 while nothing was measured."""
+        """Peak-EWMA latency in seconds as of `stamp`; 0 until something is measured."""
         self.stamp = now
         self.ejected_until: float | None = None
-        """The time of its return, while it is ejected."""
+        """When it returns, while it is ejected."""
         self.ejections = 0
         """Multiplier of its next ejection time: ejections, less one per quiet interval."""
         self.cause = ""
-        """Why it was ejected the last time; one of `outlier.CAUSES`."""
+        """Why it was last ejected; one of `outlier.CAUSES`."""
         self.consecutive_failures = 0
         self.unhealthy_until: float | None = None
         """The time until which it is kept out for its health; None while nothing is known against it."""
@@ -176,8 +176,8 @@ class EndpointStats:
     def accepts(self, now: float, rng: Random) -> bool:
         """True if a pick that has drawn this endpoint may have it.
 
-        While it ramps up, only its present share of those that draw it may; so every picker
-        honours the ramp without a word in its own rule.
+        While it ramps up, only its current share of the picks that draw it may; so every picker
+        honours the ramp without mentioning it in its own rule.
         """
         ramp = self.ramp
         return ramp is None or rng.random() < ramp.share_at(now)
@@ -189,7 +189,7 @@ class EndpointStats:
         return 1.0 if self.ramp is None else self.ramp.share_at(now)
 
     def restore(self) -> None:
-        """Forget an ejection and everything that led to it; its latency is to be measured anew."""
+        """Forget an ejection and everything that led to it; its latency is measured anew."""
         self.ejected_until = None
         self.cost = 0.0
         self.ramp = None

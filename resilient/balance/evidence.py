@@ -7,9 +7,9 @@ from collections.abc import Hashable
 from resilient.policy.window import Window
 
 MAX_ROUTES = 16
-"""Routes remembered for each endpoint; the one unheard of for longest makes room."""
+"""Routes remembered for each endpoint; the one not heard of for longest makes room."""
 _SAMPLES = 100
-"""Successes whose route is asked for in each window at most: to name a route costs as much as the rest."""
+"""Successes per window whose route is asked for, at most: naming a route costs as much as the rest."""
 _STEP = 1.05  # of the median: tenfold in 47 samples, and mostly within 20 % of it when steady
 
 
@@ -28,26 +28,37 @@ class Evidence:
 
     `median` is an estimate of the median latency of successes: each sample moves it by one
     step up or down, so that no single one matters ("Frugal Streaming for Estimating
-    Quantiles", 2013, with steps in proportion); 0 while there is none.
+    Quantiles", 2013, with proportional steps); 0 while there is none.
     """
 
-    __slots__ = ("gateway_failures", "length", "local_failures", "median", "routes", "sampled_until", "window")
+    __slots__ = (
+        "ended_row",
+        "gateway_failures",
+        "length",
+        "local_failures",
+        "median",
+        "routes",
+        "sampled_until",
+        "window",
+    )
 
     def __init__(self, length: float) -> None:
         self.length = length
         self.window = Window(length)
         self.gateway_failures = 0
-        """In a row, as `local_failures`."""
+        """In a row, like `local_failures`."""
         self.local_failures = 0
+        self.ended_row = 0
+        """Failures in a row that the latest result, a success, has ended."""
         self.median = 0.0
         self.routes: dict[Hashable, RouteRun] = {}
         self.sampled_until = float("-inf")
-        """Until then no route of a success needs to be known, unless something has failed."""
+        """Until then the route of a success need not be known, unless something has failed."""
 
     def clear(self) -> None:
         """Forget everything but the length of the window."""
         self.window = Window(self.length)
-        self.gateway_failures = self.local_failures = 0
+        self.gateway_failures = self.local_failures = self.ended_row = 0
         self.median = 0.0
         self.routes.clear()
 
@@ -61,7 +72,7 @@ class Evidence:
             self.median = max(seconds, self.median / _STEP)
 
     def heard(self, route: Hashable, now: float, *, failed: bool) -> None:
-        """Count a result of the peer's own making on its route."""
+        """Count the result of a request that was sent, on its route."""
         run = self.routes.get(route)
         if run is None:
             self._make_room()
@@ -79,7 +90,7 @@ class Evidence:
         return None if run is None or run.seen < since else run.failures
 
     def _known(self) -> list[tuple[Hashable, RouteRun]]:
-        """A copy in one step: other threads hear of routes meanwhile, and no lock is taken."""
+        """A copy in one step: other threads may add routes meanwhile, and no lock is taken."""
         return list(self.routes.items())
 
     def _make_room(self) -> None:
@@ -92,13 +103,13 @@ class Evidence:
         """True if what fails is `route` alone, as far as has been heard since `since`.
 
         That is: another route's latest result was a success, and the others together have
-        fewer than two failures at their ends. Two, because a single one is within the noise
-        of any service, and would be found some time by a route that fails all the time.
+        fewer than two failures at their ends. Two, because a single one is within the noise of
+        any service, and a route that fails all the time would meet with one sooner or later.
         """
         others = [run for name, run in self._known() if name != route and run.seen >= since]
         return any(not run.failures for run in others) and sum(run.failures for run in others) < 2
 
     def is_confined_to_a_route(self, since: float) -> bool:
-        """True if what fails is the route with most failures in a row, alone."""
+        """True if what fails is the route with the most failures in a row, alone."""
         worst = max(self._known(), key=lambda one: one[1].failures, default=None)
         return worst is not None and worst[1].failures > 0 and self.is_confined(worst[0], since)

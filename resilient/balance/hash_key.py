@@ -13,10 +13,10 @@ from resilient.core import check
 @check.setting
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HashOn:
-    """The part of a request that decides on its endpoint: exactly one of the four.
+    """The part of a request that decides its endpoint: exactly one of the four.
 
     `header`, `cookie`, `query`: the name of one; of a query parameter the first value counts
-    (Envoy). `function`: a function of the request. A request without it goes anywhere.
+    (Envoy). `function`: a function of the request. A request without that part goes anywhere.
     """
 
     header: str | None = None
@@ -37,7 +37,7 @@ class HashOn:
                 raise check.fault(f"HashOn.{name}", value, f"the name of a {name}")
 
     def key(self, request: Any) -> bytes | None:
-        """What to hash of a request; None if it has nothing of the kind."""
+        """The part of a request to hash; None if it does not have it."""
         value = self._value(request)
         if value is None or isinstance(value, bytes):
             return value

@@ -1,4 +1,4 @@
-"""A picker over layers: first whose turn it is, then the balancer's own choice among those."""
+"""A picker over layers: first a layer is drawn, then the balancer chooses within it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class TableBalancer(Protocol):
     """A balancer whose pickers share a table, which is slow to build."""
 
     def picker_among(self, members: Sequence[EndpointStats], endpoints: Sequence[EndpointStats]) -> Picker:
-        """A picker for `endpoints`, by the table of all `members`."""
+        """A picker for `endpoints`, from the table of all `members`."""
         ...
 
 
 def layered(balancer: Balancer, layers: Sequence[Layer], members: Sequence[EndpointStats] = ()) -> Picker:
-    """A picker for `layers`: the balancer's own if there is but one.
+    """A picker for `layers`: the balancer's own if there is only one.
 
-    `members`: all endpoints of the service, usable or not. A table is made of them all, so that
-    it stays the same when one of them is ejected and when it returns.
+    `members`: all endpoints of the service, usable or not. A table is made of them all, so it
+    stays the same when one of them is ejected and when it returns.
     """
     if len(layers) == 1:
         return _picker(balancer, layers[0].endpoints, members)
@@ -39,7 +39,7 @@ def layered(balancer: Balancer, layers: Sequence[Layer], members: Sequence[Endpo
 
 
 def _picker(balancer: Balancer, endpoints: Sequence[EndpointStats], members: Sequence[EndpointStats]) -> Picker:
-    # Of few among many, each pick would pass over most of the table.
+    # With few usable among many, each pick would pass over most of the table.
     if len(endpoints) * _PASSED_OVER < len(members) or not isinstance(balancer, TableBalancer):
         return balancer.picker(endpoints)
     return balancer.picker_among(members or endpoints, endpoints)
@@ -48,9 +48,9 @@ def _picker(balancer: Balancer, endpoints: Sequence[EndpointStats], members: Seq
 class LayeredPicker:
     """Draws a layer by its share, and leaves the rest to the picker of that layer.
 
-    A key draws the same layer each time, so that consistent hashing stays consistent while
-    shares are what they are. A retry that has tried two of a layer, or all of it, goes to the
-    next one: what fails may be the layer (Envoy's `previous_priorities` with its frequency of 2).
+    A key draws the same layer each time, so consistent hashing stays consistent as long as the
+    shares do not change. A retry that has tried two of a layer, or all of it, goes to the next
+    one: it may be the layer that fails (Envoy's `previous_priorities` with its frequency of 2).
     """
 
     __slots__ = ("_bounds", "_layers", "_pickers")
@@ -64,7 +64,7 @@ class LayeredPicker:
         self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None
     ) -> Pick | None:
         """An endpoint of the layer that was drawn; not one of `tried` if there is another."""
-        # A hash of its own: keys whose hashes are all below a bound would fill but a part of a ring.
+        # A hash of its own: keys whose hashes are all below a bound would fill only part of a ring.
         point = rng.random() if key is None else stable_hash(b"layer:" + key) / _HASHES
         index = bisect_right(self._bounds, point)
         if tried:

@@ -19,10 +19,10 @@ _MAX_CHOICES = 10  # gRPC's; beyond it, clients herd to the idlest endpoint
 class LeastRequest:
     """Of `choice_count` endpoints, drawn by weight, the one with the fewest requests in flight.
 
-    The endpoints are different ones; Envoy draws with replacement, and so takes the busier of
-    two in a quarter of the picks. Compared is `in_flight ** active_request_bias / weight`; on
-    a tie the first drawn stays, so that idle endpoints share by weight. Bias 0 leaves
-    only the weights. Defaults: Envoy's, 2 and 1.0.
+    The endpoints are distinct; Envoy draws with replacement, and so takes the busier of two in
+    a quarter of the picks. It compares `in_flight ** active_request_bias / weight`; on a tie the
+    first drawn stays, so idle endpoints share by weight. Bias 0 leaves only the weights.
+    Defaults: Envoy's, 2 and 1.0.
     """
 
     choice_count: int = 2

@@ -16,14 +16,14 @@ from resilient.balance.endpoint import NOWHERE, EndpointStats, Locality
 from resilient.core import check
 
 Zone = tuple[str, str]
-"""Region and zone: names of zones may repeat in another region."""
+"""Region and zone: names of zones may repeat across regions."""
 Name = TypeVar("Name", bound=Hashable)
 
 
 class Layer(NamedTuple):
     """Endpoints that one picker chooses among, and the share of all calls that they get.
 
-    A layer whose share is 0 stands by: it serves retries once the others were tried.
+    A layer whose share is 0 stands by: it serves retries once the others have been tried.
     """
 
     share: float
@@ -37,16 +37,16 @@ class Failover:
 
     `overprovisioning_factor`: what the endpoints of a level can carry together, relative to
     their usual load. Default 1.4 (Envoy, Istio): a level keeps all its calls while more than
-    71 % of it are usable, and 70 % of them at half.
+    71 % of it is usable, and 70 % of them when half is.
     `panic_ratio`: while no level can carry its calls, a level with a smaller share of usable
-    endpoints also gets those back that health checks keep out. Default 0.5 (Envoy's
-    `healthy_panic_threshold`); 0: only if there is nothing else. Ejected ones do not come back
-    thereby: `OutlierDetection.max_ejection_ratio` bounds those.
-    `prefer_zone`: calls stay in one's own zone as far as its share of endpoints reaches, if
-    callers are spread evenly over the zones (Envoy's zone aware routing), and in one's own
+    endpoints also gets back those that health checks keep out. Default 0.5 (Envoy's
+    `healthy_panic_threshold`); 0: only if there is nothing else. Ejected ones do not come
+    back: `OutlierDetection.max_ejection_ratio` bounds those.
+    `prefer_zone`: calls stay in one's own zone as far as its share of endpoints reaches, assuming
+    that callers are spread evenly over the zones (Envoy's zone aware routing), and in one's own
     region while that is usable. Needs `Mesh(locality=...)` and endpoints with localities.
     `locality_weights`: shares of localities instead, by "region", "region/zone" or
-    "region/zone/subzone", the longest that fits (Istio's `distribute`, Envoy's locality
+    "region/zone/subzone", the longest that matches (Istio's `distribute`, Envoy's locality
     weights); a mapping is accepted. Localities that are not named get no calls while the named
     ones are usable.
     """
@@ -70,9 +70,9 @@ class Failover:
     def layers(
         self, members: Sequence[EndpointStats], fit: Iterable[EndpointStats], own: Locality = NOWHERE
     ) -> list[Layer]:
-        """Who gets which share of the calls; those that stand by come last.
+        """Which endpoints get which share of the calls; those that stand by come last.
 
-        `fit`: the members that are not ejected. The shares add up to 1, and nobody is left
+        `fit`: the members that are not ejected. The shares add up to 1, and no call is left
         without an endpoint while there is one. `own`: where this process runs.
         """
         not_ejected = set(fit)
@@ -89,7 +89,7 @@ class Failover:
         return sorted(layers, key=_stands_by) or [Layer(1.0, ())]
 
     def _carries(self, usable: int, total: int) -> float:
-        """The part of all calls that so many of a level's endpoints can carry, 0 to 1."""
+        """The part of all calls that `usable` of a level's `total` endpoints can carry, 0 to 1."""
         return min(1.0, self.overprovisioning_factor * usable / total)
 
     def _levels(self, members: Sequence[EndpointStats], own: Locality) -> list[tuple[EndpointStats, ...]]:
@@ -127,7 +127,7 @@ class Failover:
         return [Layer(effective[name] / total, tuple(group)) for name, group in groups.items()]
 
     def _named(self, stats: EndpointStats) -> str:
-        """The name in `locality_weights` that says most about an endpoint's locality; "" for none."""
+        """The most specific name in `locality_weights` for an endpoint's locality; "" for none."""
         locality = stats.endpoint.locality
         path = f"{locality.region}/{locality.zone}/{locality.subzone}/"
         names = [name for name, _ in self.locality_weights if path.startswith(f"{name}/")]
@@ -152,9 +152,9 @@ def priority_loads(health: Sequence[float]) -> list[float]:
 def zone_shares(sizes: Mapping[Zone, float], home: Zone) -> dict[Zone, float]:
     """The share of calls from `home` that each zone gets (Envoy's zone aware routing).
 
-    Callers are taken to be spread evenly over the zones. What the endpoints at home cannot
-    carry of their callers goes to the zones that have more than their own callers need, so that
-    all endpoints get the same in the end.
+    Callers are assumed to be spread evenly over the zones. What the endpoints at home cannot
+    carry for their callers goes to the zones that have more than their own callers need, so all
+    endpoints get the same in the end.
     """
     total, even = sum(sizes.values()), 1.0 / len(sizes)
     at_home = min(1.0, sizes[home] / total / even)

@@ -1,4 +1,4 @@
-"""Maglev: consistent hashing by a table that is full of endpoints in equal parts."""
+"""Maglev: consistent hashing with a table that endpoints fill in equal parts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LARGEST = 5_000_011  # Envoy's
 class Maglev:
     """The same key goes to the same endpoint; the shares are nearly exact.
 
-    Against RingHash: shares differ by about 1 % and not by tens, a lookup is one index, and
+    Compared with RingHash: shares differ by about 1 %, not by tens, a lookup is one index, and
     when an endpoint goes, a few keys of others move as well (not when it is ejected). The table
-    is slow to build, tens of milliseconds; it is built when discovery finds another set.
+    is slow to build, tens of milliseconds; it is built when discovery finds a different set.
     `table_size`: a prime, about 100 times the number of endpoints or more (Envoy's and the
     paper's 65 537). `hash_balance_factor` and `hash_on`: as in RingHash.
     """
@@ -46,7 +46,7 @@ class Maglev:
 
     def picker_among(self, members: Sequence[EndpointStats], endpoints: Sequence[EndpointStats]) -> ConsistentPicker:
         """A picker for `endpoints`, in the table of all `members`."""
-        # In order of address, since the table depends on the order: all clients need the same.
+        # Sorted by address: the table depends on the order, and all clients need the same one.
         ordered = tuple(sorted(members, key=lambda stats: stats.address))
         shares = tuple((stats.address, stats.endpoint.weight) for stats in ordered)
         size = self.table_size
@@ -58,9 +58,9 @@ def _is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, isqrt(number) + 1))
 
 
-@lru_cache(maxsize=8)  # an endpoint that is ejected and comes back needs no other table
+@lru_cache(maxsize=8)  # an endpoint that is ejected and comes back needs no new table
 def build_table(shares: tuple[tuple[str, float], ...], size: int) -> Sequence[int]:
-    """For each slot the index of an address ("Maglev", NSDI 2016, section 3.4).
+    """For each slot, the index of an address ("Maglev", NSDI 2016, section 3.4).
 
     In each round every address takes the next free slot of its own permutation; lighter ones
     sit out rounds, in proportion (Envoy).

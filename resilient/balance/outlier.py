@@ -1,15 +1,15 @@
 """Outlier detection: an endpoint that fails where its peers do not is ejected for a while.
 
-Envoy's, with these differences, each for a complaint about it:
+Envoy's, with these differences, each of which answers a complaint about it:
 
 - The share that may be ejected is rounded up to one endpoint, and is never all of them, so it
-  works for two endpoints as for two hundred. It serves as the panic threshold too: if more
+  works for two endpoints as for two hundred. It also serves as the panic threshold: if more
   would have to go, the fault is not theirs.
 - Failures of requests that were sent (5xx, resets, timeouts) eject it only if they are not
-  confined to one route: other routes of it are fine, or its peers fail with this one too.
-  Failures to reach it always do.
-- A ratio of failures ejects at once and not at the end of an interval.
-- It comes back by one request and a ramp (`balance/ramp.py`), not with its full share.
+  confined to one route: they are if its other routes are fine, or if its peers fail with this
+  one too. Failures to reach it always count.
+- A ratio of failures ejects at once, not at the end of an interval.
+- It comes back with one request and a ramp (`balance/ramp.py`), not with its full share.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ class OutlierDetection:
     """When an endpoint is ejected, for how long, and how it returns. None switches a kind off.
 
     `consecutive_failures`: failures of any cause in a row (Envoy's consecutive_5xx: 5).
-    `consecutive_gateway_failures`: of them 502, 503 and 504 alone; `consecutive_local_failures`:
-    failures to connect, resets and timeouts alone. Both only make sense below
-    `consecutive_failures`, and are off by default.
+    `consecutive_gateway_failures`: 502, 503 and 504 alone; `consecutive_local_failures`: failures
+    to connect, resets and timeouts alone. Both only make sense below `consecutive_failures`, and
+    are off by default.
     `failure_ratio`, `minimum_volume`, `window`: the share of failures among the results of the
-    last `window` seconds, once there are so many: 0.5 of 20 in 10 s (Envoy's failure percentage
-    is 85 of 50, not enforced). `window` is also the interval of what follows.
+    last `window` seconds, once there are `minimum_volume`: 0.5 of 20 in 10 s (Envoy's failure
+    percentage is 85 of 50, not enforced). `window` is also the interval of what follows.
     `success_rate_stdev_factor`, `success_rate_minimum_endpoints`, `success_rate_minimum_volume`:
-    a success rate so many standard deviations below the mean, among at least so many endpoints
-    with so many results each: 1.9, 5, 100 (Envoy, gRFC A50); and 5 points below it at least.
-    `latency_factor`: a median latency more than so many times that of the median endpoint, of
+    a success rate this many standard deviations below the mean, and at least 5 points below it,
+    among at least this many endpoints with this many results each: 1.9, 5, 100 (Envoy, gRFC A50).
+    `latency_factor`: a median latency more than this many times that of the median endpoint, of
     at least three with `minimum_volume` results; 3 is a good value. Off by default: PeakEwma
-    sends less to a slow endpoint, and needs not lose it for that.
+    sends less to a slow endpoint, and need not lose it for that.
 
     `base_ejection_time`, `max_ejection_time`: 30 s times the ejections so far, up to 300 s; one
-    is forgotten in each `window` without (Envoy). `ejection_jitter_ratio`: up to so much of it
-    on top, at random, or all clients return at once: 0.1.
-    `max_ejection_ratio`: of all endpoints, rounded down but one at least; never all of them; 0
+    is forgotten in each `window` without one (Envoy). `ejection_jitter_ratio`: up to this share
+    of it is added at random, or all clients would return at once: 0.1.
+    `max_ejection_ratio`: of all endpoints, rounded down, but at least one; never all of them; 0
     ejects none. Default 0.34: one of three (Envoy: 0.1, which is none of nine).
     `ramp`: seconds until a returned endpoint has its full share again; 0 for at once.
     """
@@ -107,5 +107,5 @@ class OutlierDetection:
         return min(count - 1, max(1, int(count * self.max_ejection_ratio + 1e-9)))
 
     def ejection_time(self, ejections: int) -> float:
-        """Seconds of the ejection that makes the multiplier `ejections`, without jitter."""
+        """Seconds of the ejection that brings the multiplier to `ejections`, without jitter."""
         return min(self.base_ejection_time * ejections, self.max_ejection_time)

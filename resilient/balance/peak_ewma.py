@@ -7,10 +7,10 @@ proportion to its weight:
 
 The cost is a moving average of seconds that follows a rise at once and forgets it with the
 time constant `decay`; between results it falls towards 0, so that an endpoint which was slow
-is tried again some time (Finagle's P2CPeakEwma, Linkerd). Two draws and not a search for the
+is tried again eventually (Finagle's P2CPeakEwma, Linkerd). Two draws and not a search for the
 best: clients that all know the best endpoint all send to it.
 
-Where this differs from Finagle and Linkerd, it does for these reasons:
+It differs from Finagle and Linkerd in these points:
 
 - The first draw, which is by weight, is kept unless the second has clearly less load
   (`tolerance`). Between equal endpoints the smaller cost is noise, and following it would
@@ -20,10 +20,10 @@ Where this differs from Finagle and Linkerd, it does for these reasons:
 - Failures do not count with the time they took, or the endpoint that fails fastest would get
   the most requests. They count with `failure_penalty`, averaged and not as a peak: the cost
   becomes what a request costs on average, failures included. As a peak, one failure would
-  take a good endpoint out for half a minute, and balancing would follow who failed last.
+  take a good endpoint out for half a minute, and balancing would follow the latest failure.
   Simulated with 1 % of failures everywhere and one of ten endpoints ten times slower, the
   99th percentile is 19 ms on average and 121 ms as peaks; an endpoint that always fails
-  loses its requests either way. A pause that the peer asks for is a peak: it is no noise.
+  loses its requests either way. A pause that the peer asks for is a peak: it is not noise.
 - Endpoints that were never measured have no load while nothing is in flight on them, and more
   than any measured one while something is: each is probed once, and none is flooded.
 """
@@ -44,12 +44,12 @@ from resilient.core.outcome import Kind, Outcome, Safety
 _UNMEASURED = 1e6  # seconds of load for each request on an endpoint of unknown latency (Finagle's penalty)
 _SHORTEST = 1e-6  # seconds; 0 would mean "never measured"
 _SUPERSEDED = 2.0
-"""Times the seconds that a hedge's loser was given: what it would have taken in all. Where times
-have a heavy tail, what has taken t takes another t on average, and more (the mean residual life of
-a Pareto tail with exponent 2). At its bare seconds, a slow endpoint whose answers are never awaited
-passes for one that is about as fast as its rivals: simulated with one of ten 20 times slower, 80
-calls a second and hedges at p95, it keeps 1.0 % of the attempts, and 0.4 % at twice that."""
-_LONGEST_PAUSE = 300.0  # seconds; of what a Retry-After is believed (Linkerd)
+"""The seconds that a hedge's loser was given, times this: what it would have taken in all. Where times
+have a heavy tail, what has taken t takes another t or more on average (the mean residual life of a
+Pareto tail with exponent 2). Taken once, a slow endpoint whose answers are never awaited passes for
+one that is about as fast as its rivals: simulated with one of ten 20 times slower, 80 calls a second
+and hedges at p95, it keeps 1.0 % of the attempts, and 0.4 % if they are taken twice."""
+_LONGEST_PAUSE = 300.0  # seconds; a longer Retry-After is not believed (Linkerd)
 
 
 @check.setting
@@ -58,10 +58,10 @@ class PeakEwma:
     """Of two endpoints, drawn by weight, the one with the smaller product of latency and load.
 
     `decay`: seconds in which a cost falls to 37 % (Finagle's, Linkerd's and Envoy's 10 s).
-    `failure_penalty`: seconds that a failure counts for on average, at least. A Retry-After
+    `failure_penalty`: the least seconds that a failure counts for in the average. A Retry-After
     counts at once, up to 300 s. Default 1 s: much more than a request usually takes, and
     little enough to be made good by successes (Linkerd has 5 s).
-    `tolerance`: the second endpoint is taken only if its load is below this part of the
+    `tolerance`: the second endpoint is taken only if its load is below this fraction of the
     first one's; 1 is Finagle's and Linkerd's rule. Default None: 0.8 if all weights are equal,
     else 0.5.
     """
@@ -90,7 +90,7 @@ class PeakEwma:
         if outcome.kind is Kind.SUCCESS:
             self._record(stats, seconds, now)
         elif outcome.kind is Kind.IGNORED:
-            # It would have taken at least so long; what went wrong on our side says nothing.
+            # It would have taken at least this long; what went wrong on our side says nothing.
             if outcome.reason == "superseded":
                 seconds *= _SUPERSEDED
             if outcome.reason != "local" and seconds > self.cost_at(stats, now):

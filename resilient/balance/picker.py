@@ -66,7 +66,7 @@ class Pick:
 
 @runtime_checkable
 class Picker(Protocol):
-    """Chooses among one fixed set of endpoints. Never blocks; immutable but for cursors."""
+    """Chooses among one fixed set of endpoints. Never blocks; immutable except for cursors."""
 
     def pick(
         self, now: float, rng: Random, tried: Sequence[EndpointStats] = (), key: bytes | None = None
@@ -80,7 +80,7 @@ class Picker(Protocol):
 
 @runtime_checkable
 class Balancer(Protocol):
-    """A frozen value that makes pickers. Third parties register theirs by entry point."""
+    """A frozen value that makes pickers. Third parties register theirs as entry points."""
 
     def picker(self, endpoints: Sequence[EndpointStats]) -> Picker:
         """A picker for this set; called when the set changes, never per request."""

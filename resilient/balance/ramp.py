@@ -2,8 +2,8 @@
 
 One request goes first. If it fails, the endpoint is ejected again at once; if it succeeds,
 the endpoint's share grows from a tenth to the whole. An endpoint that begins with its full
-share meets full load with cold caches, and fails (Envoy's slow start, whose minimum of 10 %
-and linear growth these are; Finagle and Linkerd send one probe).
+share meets full load with cold caches, and fails (the minimum of 10 % and
+the linear growth are those of Envoy's slow start; Finagle and Linkerd send one probe).
 
 Time alone does not warm a cache: requests that take unusually long do not count as time.
 """
@@ -13,14 +13,14 @@ from __future__ import annotations
 from resilient.core.outcome import Kind
 
 MINIMUM_SHARE = 0.1
-_MOST_DELAYS = 2  # lengths of the ramp; a peer that is slow for good must come to its share too
+_MOST_DELAYS = 2  # lengths of the ramp; a peer that stays slow must get its share too
 
 
 class Ramp:
-    """The state of one beginning: a probe, then `length` seconds of a growing share.
+    """The state of one ramp: a probe, then `length` seconds of a growing share.
 
     A probe without a result keeps its place for `patience` seconds, so that one that hangs
-    does not keep the endpoint out for ever.
+    does not keep the endpoint out forever.
     """
 
     __slots__ = ("_latest_start", "_length", "_patience", "_probed_at", "_started", "failed")
@@ -74,6 +74,6 @@ class Ramp:
             self._started = min(self._started + seconds, now, self._latest_start)
 
     def probe_again(self) -> None:
-        """The probe told nothing: another may go at once."""
+        """The probe said nothing: another may go at once."""
         self._probed_at = None
         self.failed = False

@@ -25,13 +25,13 @@ class RingHash:
     """The same key goes to the same endpoint; when one goes, only its keys move.
 
     Each endpoint has points on a ring, in proportion to its weight; a key belongs to the
-    first point after its hash. `hash_on`: what of a request is the key; None for no key, that
-    is, any endpoint. `minimum_ring_size` and `maximum_ring_size`: points on the ring. With
-    fewer than about 100 points for each endpoint their shares differ widely. Defaults: 1024
+    first point after its hash. `hash_on`: which part of a request is the key; None for no key,
+    that is, any endpoint. `minimum_ring_size` and `maximum_ring_size`: points on the ring. With
+    fewer than about 100 points for each endpoint the shares differ widely. Defaults: 1024
     (Envoy), and 65 536, which take 0.1 s to build (Envoy: 8 million; gRPC: 4096).
-    `hash_balance_factor`: an endpoint takes at most so many times its share of the requests
-    in flight, and the rest go on along the ring; None for no bound. Envoy's, in which 150 is
-    our 1.5.
+    `hash_balance_factor`: an endpoint takes at most this many times its share of the requests
+    in flight, and the rest go on along the ring; None for no bound. Envoy's, where 150 is our
+    1.5.
     """
 
     minimum_ring_size: int = 1024
@@ -77,7 +77,7 @@ class RingHash:
         return [max(1, round(scale * weight / total)) for weight in weights]
 
 
-@lru_cache(maxsize=8)  # an endpoint that is ejected and comes back needs no other ring
+@lru_cache(maxsize=8)  # an endpoint that is ejected and comes back needs no new ring
 def build_ring(shares: tuple[tuple[str, int], ...]) -> tuple[Sequence[int], Sequence[int]]:
     """The points of all addresses in order, and for each the index of its address."""
     points: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""Round robin: each endpoint in its turn, heavier ones more often."""
+"""Round robin: each endpoint in turn, heavier ones more often."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from random import Random
 from resilient.balance.endpoint import EndpointStats
 from resilient.balance.picker import Pick
 
-_PASSES = 8  # turns that endpoints which ramp up may let pass in one pick
+_PASSES = 8  # turns that endpoints which are ramping up may miss in one pick
 
 
 @dataclass(frozen=True, slots=True)
 class RoundRobin:
-    """Each endpoint in its turn, by weight, spread evenly: `aab` and not `aaabbb`.
+    """Each endpoint in turn, by weight, spread evenly: `aab` and not `aaabbb`.
 
     The order starts at random, or all clients that learned of a change together would walk
     from endpoint to endpoint together.
@@ -29,7 +29,7 @@ class RoundRobin:
 
 
 class RoundRobinPicker:
-    """Takes endpoints off the front of their turns, and puts them back for the next."""
+    """Takes the endpoint whose turn it is, and puts it back for its next turn."""
 
     __slots__ = ("_endpoints", "_lock", "_turns")
 
@@ -65,7 +65,7 @@ class RoundRobinPicker:
     ) -> EndpointStats:
         """The first that may be taken, from `turn` on.
 
-        One that was tried keeps its turn for the next call; one that ramps up loses it.
+        One that was tried keeps its turn for the next call; one that is ramping up loses it.
         """
         kept: list[Turn] = []
         chosen: EndpointStats | None = None
@@ -100,7 +100,7 @@ def _turns(weights: Sequence[float], rng: Random) -> _EqualTurns | _WeightedTurn
 
 
 class _EqualTurns(deque[Turn]):
-    """Endpoints of one weight: a line, so that a pick costs the same among two or 10 000."""
+    """Endpoints of equal weight: a queue, so a pick costs the same among two or 10 000."""
 
     def __init__(self, count: int, rng: Random) -> None:
         super().__init__((0.0, index) for index in range(count))
@@ -115,7 +115,7 @@ class _EqualTurns(deque[Turn]):
 
 
 class _WeightedTurns:
-    """Earliest deadline first: whoever is picked is due again after 1 / weight (Envoy, gRPC).
+    """Earliest deadline first: an endpoint that is picked is due again after 1 / weight (Envoy, gRPC).
 
     A first deadline is random within the first period. Deadlines in a heap cost O(log n) for
     any weights; the schedules that cost O(1) do so only while weights are alike.

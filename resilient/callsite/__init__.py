@@ -1,7 +1,7 @@
 """Call sites: a Policy around any function or block, HTTP or not.
 
-A function is to the journey what a service is to a client: a service with one endpoint. So
-it passes the same steps in the same order; there is no second retry loop.
+A function is to the journey what a service is to a client: a service with one endpoint. So it
+goes through the same steps in the same order; there is no second retry loop.
 """
 
 from resilient.callsite.blocks import Blocks

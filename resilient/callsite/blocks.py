@@ -27,7 +27,7 @@ from resilient.runtime.waiting import TaskWaiter, ThreadWaiter, wait_in_task, wa
 
 
 class Block:
-    """One block: its journey stands still at the attempt, which is the block itself."""
+    """One block: its journey pauses at the attempt, which is the block itself."""
 
     __slots__ = ("__weakref__", "_steps", "attempt", "call", "is_over", "scope", "site", "step")
 
@@ -82,10 +82,10 @@ _entered: ContextVar[tuple[tuple[Blocks, Block], ...]] = ContextVar("resilient_b
 class Blocks:
     """The blocks of one Policy object, which share a breaker and a limit.
 
-    Any number may be entered at once, nested ones and those of other tasks and threads
-    included: what belongs to one of them lives in its context. A generator has none of its own,
-    and may be closed in any: what belongs to it is found by its frame. `clock` is an argument
-    for tests; timers in tasks go by that of the event loop.
+    Any number may be entered at once, including nested ones and those of other tasks and
+    threads: the state of each lives in its context. A generator has no context of its own, and
+    may be closed in any: its state is found by its frame. `clock` is an argument for tests;
+    timers in tasks use the event loop's.
     """
 
     def __init__(self, policy: Policy, clock: Clock = time.monotonic) -> None:
@@ -137,7 +137,7 @@ class Blocks:
             try:
                 block.scope.__exit__(kind, error, traceback)
             except BaseException as failure:
-                # Left in another task than it was entered in, which it must not cancel any more.
+                # Left in a different task from the one that entered it, which it must no longer cancel.
                 block.scope.deadline = math.inf
                 block.end(failure if error is None else error, self._clock())
                 raise
@@ -171,7 +171,7 @@ class Blocks:
         return block.call.report
 
     def _pop(self, generator: int | None, error: BaseException | None) -> Block | None:
-        """The block that is left; None if it was given up with its context, and `error` is of that kind."""
+        """The block that is left; None if it was given up with its context, as a GeneratorExit shows."""
         if generator in self._lent:
             blocks = self._lent[generator]
             if len(blocks) == 1:
@@ -189,21 +189,21 @@ class Blocks:
 
 
 def _caller() -> FrameType | None:
-    """Who enters or leaves a block: the code with the `with` statement, or an ExitStack."""
+    """What enters or leaves a block: the code with the `with` statement, or an ExitStack."""
     frame = sys._getframe(1).f_back  # noqa: SLF001 - the public way, inspect.currentframe(), is the same
     by_policy = frame is not None and frame.f_globals.get("__name__") == Policy.__module__
     return frame.f_back if frame is not None and by_policy else frame
 
 
 def _generator(caller: FrameType | None) -> int | None:
-    """What tells the generators that hold a `with` statement apart; None for other code."""
+    """What tells apart generators that hold a `with` statement; None for other code."""
     return id(caller) if caller is not None and is_generator(caller) else None
 
 
 def _is_cancellable(caller: FrameType | None) -> bool:
     """False for a generator: its block would cancel the consumer, wherever that is by then.
 
-    One that contextlib makes a context manager of has no consumer, but a `with` block.
+    One that contextlib turns into a context manager has no consumer, only a `with` block.
     """
     if caller is None or not is_generator(caller):
         return True

@@ -30,7 +30,7 @@ _TASKS = TaskDriver(lags=Lags())
 def decorate(policy: Policy, function: F, *, threads: ThreadDriver = _THREADS, tasks: TaskDriver = _TASKS) -> F:
     """`function` under `policy`, with a breaker, a budget and a limit of its own.
 
-    Raises TypeError for what a policy cannot be put around: generator functions, classes,
+    Raises TypeError for what a policy cannot wrap: generator functions, classes,
     and descriptors such as classmethod. `threads` and `tasks` are arguments for tests.
     """
     name = _name(function)
@@ -48,7 +48,7 @@ def decorate(policy: Policy, function: F, *, threads: ThreadDriver = _THREADS, t
 def bound_of(function: Callable[..., Any]) -> Bound:
     """The state of a decorated function: `breaker`, `retry.budget`, `limit`, `in_flight`.
 
-    Also `function.bound`, for those who need no types. Raises TypeError if it is not decorated.
+    Also `function.bound`, for callers that need no types. Raises TypeError if it is not decorated.
     """
     bound = getattr(function, "bound", None)
     if not isinstance(bound, Bound):
@@ -117,7 +117,7 @@ def _substitute(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 @contextmanager
 def _in_place_of(error: BaseException | None) -> Iterator[None]:
-    """A fallback that breaks shows beside its own error the one that it was to make good."""
+    """A fallback that raises also shows, beside its own error, the one that it stands in for."""
     try:
         yield
     except Exception as broken:

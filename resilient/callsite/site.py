@@ -71,17 +71,17 @@ class Site:
         self._mirror = None
 
     def attempt(self, call: Call, send: Send, *, lent: bool = False) -> Attempt:
-        """The surroundings of one attempt, to be entered around it; `lent` if a generator does."""
+        """The surroundings of one attempt, to be entered around it; `lent` if a generator enters them."""
         ordinal = call.outer_attempt + send.number - 1
         deadline = None if send.timeout is None else self._clock() + send.timeout
         return Attempt(deadline, self._clock, ordinal, lent)
 
     def timed_out(self, send: Send) -> TimeoutError:
-        """What an attempt that was cut off ends with."""
+        """The error of an attempt that was cut off."""
         return TimeoutError(f"{self.bound.name}: an attempt was cut off after {send.timeout:g} s")
 
     def error(self, call: Call, outcome: Outcome) -> BaseException | None:
-        """What the caller gets raised; None if there is a result to return."""
+        """The exception to raise to the caller; None if there is a result to return."""
         if outcome.reason in _REFUSALS and outcome.reason in call.report.flags:
             return self._refusal(call, outcome)
         if outcome.error is not None:
@@ -111,7 +111,7 @@ class Attempt:
         self._began = next(_order)
 
     def __enter__(self) -> None:
-        # With neither, there is nothing around that would have to be hidden.
+        # With neither, there is nothing around it that has to be hidden.
         if self._deadline is not None or self._ordinal > 1:
             self._inside = enter(self._deadline, self._clock, self._ordinal, lent=self._lent)
 
@@ -120,17 +120,17 @@ class Attempt:
             self._inside.leave()
         if error is None:
             return
-        with suppress(Exception):  # there are exceptions that do not let themselves be asked
+        with suppress(Exception):  # some exceptions raise when an attribute is read
             if getattr(error, _ORDER, self._began) < self._began:
-                # The same exception object as once before: its report is of that time, and would
-                # tell the retry that a layer inside had used up its attempts.
+                # The same exception object as before: its report dates from then, and would tell
+                # the retry that an inner layer had used up its attempts.
                 del error.report  # type: ignore[attr-defined]
                 delattr(error, _ORDER)
 
 
 def _attach(error: BaseException, report: CallReport) -> None:
-    """Tell on the exception what was tried. What an inner layer reported stays, unless we used up our attempts."""
-    with suppress(Exception):  # there are exceptions that let nothing be written to them
+    """Record on the exception what was tried. An inner layer's report stays, unless we used up our attempts."""
+    with suppress(Exception):  # some exceptions accept no attributes
         inner = getattr(error, "report", None)
         is_ours = isinstance(inner, CallReport)
         if inner is None or (is_ours and (report.exhausted or not (inner.attempts or inner.flags))):
@@ -144,7 +144,7 @@ def _add_note(error: BaseException, report: CallReport) -> None:
     head = f"{report.service}: attempts: "
     tries = "; ".join(f"{a.reason or a.outcome.value} in {a.seconds * 1000:.0f} ms" for a in report.attempts)
     notes = getattr(error, "__notes__", [])
-    notes[:] = [note for note in notes if not note.startswith(head)]  # the same object, raised once more
+    notes[:] = [note for note in notes if not note.startswith(head)]  # the same object, raised again
     error.add_note(f"{head}{tries} [{', '.join(report.flags)}]")
 
 

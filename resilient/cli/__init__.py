@@ -9,7 +9,7 @@ from resilient._version import __version__
 from resilient.cli import demo
 
 _COMMANDS = (demo,)
-"""Modules with `NAME`, `HELP`, `add_arguments(parser)` and `run(arguments) -> exit code`."""
+"""Modules with `NAME`, `HELP`, `DESCRIPTION`, `add_arguments(parser)` and `run(arguments) -> exit code`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

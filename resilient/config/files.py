@@ -20,7 +20,7 @@ def load(path: Path) -> MeshConfig:
     parse = _PARSERS.get(path.suffix.lower())
     if parse is None:
         raise check.fault("file", str(path), "a name that ends in " + ", ".join(_PARSERS))
-    from resilient.config.schema import read  # loads all that can be configured
+    from resilient.config.schema import read  # imports everything that can be configured
 
     text = path.read_bytes()
     try:
@@ -38,7 +38,7 @@ def _yaml(text: bytes) -> Any:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise check.ConfigError(f"not YAML: {error}") from error
-    return {} if data is None else data  # a file of comments alone
+    return {} if data is None else data  # a file of nothing but comments
 
 
 def _toml(text: bytes) -> Any:

@@ -1,8 +1,8 @@
-"""Plain data into frozen values: goes on after a fault, so that all are listed at once.
+"""Turns plain data into frozen values; goes on after a fault, so that all are listed at once.
 
-It knows no particular setting. What is right for a field is known by the class that has the
-field, and by it alone: the reader builds the value, and where the class refuses a field, it
-notes the fault under the path of that field, and builds the rest.
+It knows no particular setting. Only the class that has a field knows what is right for it: the
+reader builds the value, and where the class refuses a field, it notes the fault under the path
+of that field, and builds the rest.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Reader:
             return FAULTY
 
     def known(self, path: str, data: object, names: Iterable[str]) -> dict[str, Any] | None:
-        """The fields of a mapping, None if it is no mapping; other names are faults."""
+        """The fields of a mapping, None if it is not a mapping; other names are faults."""
         names = list(names)
         if not isinstance(data, Mapping):
             self.refuse(path or "configuration", data, "a mapping with some of " + ", ".join(names))
@@ -97,7 +97,7 @@ class Reader:
             except check.ConfigError as error:
                 name = self._note(cls, path, error)
             except (TypeError, ValueError, OverflowError) as error:
-                # Of a class that checks its settings less well than ours do.
+                # From a class that checks its settings less well than ours do.
                 self.faults.append(f"{path}: {error}")
                 return FAULTY
             if name not in given:
@@ -106,7 +106,7 @@ class Reader:
         return FAULTY
 
     def _note(self, cls: type, path: str, error: check.ConfigError) -> str:
-        """Note a fault that a class found; the name of the field, "" if it is the fault of none."""
+        """Note a fault that a class found; returns the name of the field, "" if it concerns none."""
         match = _FIELD.fullmatch(error.field)
         name, below = match.groups() if match is not None else ("", "")
         if name not in {field.name for field in fields(cls)}:
@@ -145,7 +145,7 @@ def choice(options: Callable[[], Mapping[str, Callable[[], type]]]) -> Part:
 
 
 def from_python(reader: Reader, path: str, data: Any, _base: Any) -> Any:
-    """The part for fields that hold objects of Python: a file can only switch them off."""
+    """The part for fields that hold Python objects: a file can only switch them off."""
     if data is None or not is_plain(data):
         return data
     reader.refuse(path, data, "null, or an object that Python code puts there")
@@ -184,7 +184,7 @@ def _durations(cls: type) -> frozenset[str]:
     """The fields of a class whose type hint says that they are durations."""
     try:
         hints = get_type_hints(cls, include_extras=True)
-    except Exception:  # noqa: BLE001  of somebody else's class: names that only type checkers know
+    except Exception:  # noqa: BLE001  a third party's class may use names that only type checkers know
         return frozenset()
     return frozenset(name for name, hint in hints.items() if _is_duration(hint))
 

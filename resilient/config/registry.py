@@ -1,4 +1,4 @@
-"""What configuration can name: balancers and resolvers, ours and those of entry points.
+"""What configuration can name: our balancers, resolvers and limits, and the balancers of entry points.
 
 An entry point of the group `resilient.balancers` is a frozen dataclass with the method
 `picker`; its name is the name of the balancer, and the fields are its settings.
@@ -38,7 +38,7 @@ _RESOLVERS = {"dns": DnsResolver, "srv": SrvResolver, "file": FileResolver}
 
 
 def balancers() -> Mapping[str, Callable[[], type]]:
-    """Who gives the class of a balancer, by its name; raises ConfigError if that fails."""
+    """What returns the class of each balancer, by name; it raises ConfigError if that fails."""
     theirs = {point.name: partial(_load, point) for point in entry_points(group=ENTRY_POINTS)}
     return {**theirs, **_given(_BALANCERS)}
 

@@ -20,7 +20,7 @@ class MeshConfig:
 
     `services`: by the host of the URLs that name them (`orders` for `http://orders/v1`), in
     lower case, as hosts are. `policy`: for services without one, and for every other host.
-    `strict`: refuse hosts that are not services. Default: none, the default Policy, False.
+    `strict`: refuse hosts that are not services. Defaults: none, the default Policy, False.
     """
 
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -43,9 +43,9 @@ class MeshConfig:
 def as_config(value: object, current: MeshConfig) -> MeshConfig:
     """A MeshConfig from whatever stands for one.
 
-    A MeshConfig is returned as it is; a mapping of names to Services takes the place of the
-    services of `current`; other mappings are read as a configuration file is, and then
-    nothing of `current` is left. Raises ConfigError with one line for each fault.
+    A MeshConfig is returned as it is; a mapping of names to Services replaces the services of
+    `current`; any other mapping is read like a configuration file, and then nothing of `current`
+    is kept. Raises ConfigError with one line for each fault.
     """
     if isinstance(value, MeshConfig):
         return value
@@ -53,14 +53,14 @@ def as_config(value: object, current: MeshConfig) -> MeshConfig:
     assert isinstance(value, Mapping)
     if all(isinstance(service, Service) for service in value.values()):
         return MeshConfig(value, current.policy, current.strict)
-    # The format knows every class that can be configured: a program without a file needs few of them.
+    # The schema imports every class that can be configured: a program without a file needs few of them.
     from resilient.config.schema import read
 
     return read(value)
 
 
 def check_name(name: object) -> str:
-    """The name; ConfigError if no host of a request can be equal to it."""
+    """The name; ConfigError if no request can have it as its host."""
     host = _host(name) if isinstance(name, str) else ""
     if host and name == host:
         return host

@@ -20,7 +20,7 @@ WAITS: Mapping[str, Callable[..., Any]] = {
     "random_exponential": tenacity.wait_random_exponential,
 }
 """A number of seconds is a fixed wait, and needs no name."""
-_FACTOR = "exp_base"  # of their settings the one that is no duration
+_FACTOR = "exp_base"  # the one of their settings that is not a duration
 
 
 def read_wait(reader: Reader, path: str, data: Any, _base: Any) -> Any:
@@ -65,6 +65,6 @@ def _number(reader: Reader, path: str, setting: str, value: Any) -> Any:
 
 @cache
 def _wait(name: str, **settings: float) -> Any:
-    # Tenacity's waits are equal only to themselves: without the cache a file that is read
-    # again would seem to hold another policy, and the state of the old one would be lost.
+    # Tenacity's waits are equal only to themselves: without the cache, a file that is read again
+    # would seem to hold a different policy, and the state of the old one would be lost.
     return WAITS[name](**settings)

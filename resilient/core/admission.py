@@ -25,7 +25,7 @@ def pause(call: Call, pacing: PacingState, now: float) -> float:
 def enter(call: Call, now: float) -> Generator[Effect, Reply, tuple[Outcome | None, float]]:
     """Get a place under the limit, then endpoints: the steps that may have to wait.
 
-    The limit comes first because it counts calls, waiting for a resolution included.
+    The limit comes first because it counts calls, including those that wait for a resolution.
     """
     bound = call.bound
     limit = bound.limit

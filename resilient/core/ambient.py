@@ -1,7 +1,7 @@
 """What a call inherits from the code around it: one value in one context variable.
 
 An inbound request, an outer policy or a `with resilient.deadline(...)` sets it; every call
-made inside, in whatever task, reads it. Identity and trace will join it here.
+made inside, in whatever task, reads it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 class Ambient:
     """The surroundings of a call.
 
-    `deadline` is an instant of `clock`, not of the caller's: the two may differ under test.
-    `attempt` is the ordinal of the attempt that an outer layer is making of the same work (1
+    `deadline` is a time on `clock`, not on the caller's clock: the two may differ under test.
+    `attempt` is the number of the attempt that an outer layer is making at the same work (1
     for the first), so that nested retries do not multiply.
     """
 

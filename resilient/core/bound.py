@@ -23,7 +23,7 @@ _SLOW = 2.0  # times `typical`: what a cold endpoint takes at least
 
 
 class Watched(Protocol):
-    """Where one waits for the first resolution. The control thread's Watch is one."""
+    """Where calls wait for the first resolution, such as the control thread's Watch."""
 
     def subscribe(self, waiter: Any) -> None:
         """Wake `waiter` once there are endpoints, or a reason why not."""
@@ -73,18 +73,18 @@ class Bound(Membership):
         self.throttle = policy.throttle.bind() if policy.throttle is not None else None
         self.pacing = policy.pacing.bind() if policy.pacing is not None else None
         self.hash_on: HashOn | None = getattr(policy.balancer, "hash_on", None)
-        """What of a request decides its endpoint, for balancers that hash."""
+        """Which part of a request decides its endpoint, for balancers that hash."""
         self.failure: Exception | None = None
         """Why the latest resolution failed; None once one succeeded."""
         self.typical: float | None = None
         """Moving average of the seconds of successes: what an attempt usually takes."""
         self.watch: Watched | None = None
-        """Who keeps the endpoints up to date; None if they are fixed."""
+        """What keeps the endpoints up to date; None if they are fixed."""
         self.mirror: object = None
         """What keeps a breaker in step with the storage that it shares with other processes."""
 
     def adopt(self, previous: Bound) -> None:
-        """Take over from the same service under its previous policy what is still valid."""
+        """Take over what is still valid from the same service under its previous policy."""
         self._take_over(previous)
         self.typical = previous.typical
         self.failure = previous.failure
@@ -98,9 +98,9 @@ class Bound(Membership):
         super().update(endpoints, now)
 
     def feedback(self, send: Send, outcome: Outcome, now: float, route: Callable[[], str | None] | None = None) -> None:
-        """Hand the result of an attempt to everything that learns from results; once for each.
+        """Hand the result of an attempt to everything that learns from results.
 
-        Called again for an attempt that has been observed, it changes nothing.
+        Once per attempt: called again for the same one, it changes nothing.
         """
         if not send.pick.observe(outcome, now):
             return
@@ -127,14 +127,20 @@ class Bound(Membership):
             self._judge(send.pick.stats, outcome, now, route)
 
     def _judge(
-        self, stats: EndpointStats, outcome: Outcome, now: float, route: Callable[[], str | None] | None
+        self,
+        stats: EndpointStats,
+        outcome: Outcome,
+        now: float,
+        route: Callable[[], str | None] | None,
+        *,
+        late: bool = False,
     ) -> None:
-        """Show a result to the detector of outliers."""
+        """Show a result to the outlier detector."""
         assert self.outlier is not None
         if self.typical is None and outcome.kind is Kind.FAILURE and outcome.is_timeout:
-            return  # while nothing has ever succeeded, nobody can say how long is long for one endpoint
+            return  # until something has succeeded, nobody can say how long is too long for an endpoint
         about = route() if route is not None and _is_telling(stats, outcome, now) else None
-        if self.outlier.observe(stats, outcome, now, self.rng, route=about):
+        if self.outlier.observe(stats, outcome, now, self.rng, route=about, late=late):
             self.rebuild(now)
 
     def late_failure(
@@ -145,13 +151,13 @@ class Bound(Membership):
             return
         stats.failures += 1
         if self.outlier is not None:
-            self._judge(stats, outcome, now, route)
+            self._judge(stats, outcome, now, route, late=True)
 
     def had_its_time(self, seconds: float) -> bool:
-        """True if an attempt that lasted so long had time enough to tell about its endpoint.
+        """True if an attempt that lasted this long says something about its endpoint.
 
-        Four times the usual: a fixed number would be tiny for one service and endless for
-        another. Unknown counts as enough, or a service that only ever hangs has no evidence.
+        Four times the usual: a fixed number would be tiny for one service and endless for another.
+        While that is unknown, any time will do, or a service that only ever hangs gives no evidence.
         """
         return self.typical is None or seconds >= 4 * self.typical
 
@@ -170,10 +176,10 @@ class Bound(Membership):
 
 
 def _is_telling(stats: EndpointStats, outcome: Outcome, now: float) -> bool:
-    """True if it matters which route a result is of.
+    """True if it matters which route a result belongs to.
 
-    Where something fails, and of a sample of successes, since to name the route of each would cost
-    as much as the rest.
+    It does where something fails, and for a sample of successes: naming the route of each would
+    cost as much as the rest.
     """
     evidence = stats.evidence
     return (

@@ -1,7 +1,7 @@
 """The journey of one call, from top to bottom.
 
-One flat generator: everything it calls is a plain function, everything it cannot do itself
-it yields as an effect. Threads, asyncio, trio and the simulator drive the same text, so they
+One flat generator: everything it calls is a plain function, and what it cannot do itself it
+yields as an effect. Threads, asyncio, trio and the simulator drive the same code, so they
 cannot drift apart.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Journey = Generator[Effect, Reply, Outcome]
 
-_EARLY = 0.002  # seconds by which a timer may come too early: uvloop counts in milliseconds
+_EARLY = 0.002  # seconds by which a timer may fire too early: uvloop counts in milliseconds
 
 
 def journey(call: Call, now: float) -> Journey:
@@ -34,7 +34,7 @@ def journey(call: Call, now: float) -> Journey:
     call.started = now
     latest: tuple[Send, Outcome] | None = None
     try:
-        # The deadline before all else: work for a caller who has gone helps nobody.
+        # The deadline before all else: work for a caller that is gone helps nobody.
         if call.deadline is not None and now >= call.deadline:
             return call.refuse("deadline")
         if call.bound.throttle is not None and not call.bound.throttle.admit(now, call.bound.rng):
@@ -70,7 +70,7 @@ def journey(call: Call, now: float) -> Journey:
             latest = send, outcome
             if delay > 0:
                 _, _, now = yield Sleep(delay)
-                if call.is_late(now):  # woken too late: nothing is sent any more
+                if call.is_late(now):  # woken too late: nothing more is sent
                     call.report.flags.append("retry-deadline")
                     return call.end(*latest)
     finally:
@@ -78,13 +78,13 @@ def journey(call: Call, now: float) -> Journey:
 
 
 class Call:
-    """One call: what the edge tells the journey, the journey's state, and what it leaves.
+    """One call: what the edge hands to the journey, the journey's state, and what it leaves behind.
 
     `idempotent`: the request may be processed twice. `replayable()`: its body can be sent
     (again) from the start. `shareable`: two attempts may read it at the same time. `route()`:
     what it is about (`core/route.py`). `is_open(response)`: its body is still to be read; such a
-    response leaves the journey with its pick and its place under the limit `held`.
-    `outer_attempt`: the ordinal of the attempt that an outer layer is making of the same work.
+    response leaves the journey with its pick and its place under the limit in `held`.
+    `outer_attempt`: the number of the attempt that an outer layer is making at the same work.
     `stopped_at` is set by a driver that is cancelled, since the journey has no clock.
     """
 
@@ -137,9 +137,9 @@ class Call:
         self.report = CallReport(bound.name)
         self.held: Held | None = None
         self.lag: Lag | None = None
-        """That of the event loop that runs the call; None if nobody measures it."""
+        """The lag of the event loop that runs the call; None if it is not measured."""
         self.latest: Any = None
-        """The latest response that came in."""
+        """The latest response received."""
         self.number = 0
         self.started = 0.0
         self.stopped_at: float | None = None
@@ -207,7 +207,7 @@ class Call:
         self.number += 1
         timeout = bound.policy.attempt_timeout
         if timeout is not None and self.number >= attempts > 1 and self.deadline is not None:
-            # Nothing is left to decide, so the last try may use all the time (Linkerd).
+            # No retry can follow, so the last attempt may use all the time left (Linkerd).
             timeout = None
         resend = self.is_repeatable and (self.replayable is None or self.replayable())
         send = Send(pick, permit, now, self.number, self.at_most(timeout, now), resend=resend, hedge=hedge)
@@ -251,7 +251,7 @@ class Call:
         return Outcome(kind, reason, error=error, safety=Safety.UNSENT)
 
     def abandon(self, now: float) -> None:
-        """Give back whatever is still taken; an attempt under way ends as no evidence."""
+        """Give back whatever is still held; an attempt under way counts as no evidence."""
         try:
             for send in self.live:
                 self.give_up(send, "cancelled", now if self.stopped_at is None else self.stopped_at)
@@ -263,8 +263,8 @@ class Call:
     def cut_off(self, now: float) -> Any:
         """The driver is cut off: returns the response that it has to close; None if there is none.
 
-        It may be cut off even with the outcome in its hands, when it waits for the loser of a
-        race: what the winner holds is given back here, since nobody will.
+        It may be cut off even with the outcome in hand, while it waits for the loser of a race:
+        what the winner holds is given back here, since nobody else will.
         """
         self.stopped_at = now
         if self.held is not None:
@@ -273,7 +273,7 @@ class Call:
         return self.latest if is_open else None
 
     def give_up(self, send: Send, reason: str, now: float) -> None:
-        """End an attempt under way as no evidence; nothing happens if it had ended."""
+        """End an attempt under way, as no evidence; nothing happens if it has already ended."""
         outcome = Outcome(Kind.IGNORED, reason)
         outcome.seconds = max(0.0, now - send.started)
         self.bound.feedback(send, outcome, now)

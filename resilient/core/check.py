@@ -34,7 +34,7 @@ def fault(field: str, value: object, expected: str) -> ConfigError:
 
 
 def setting(cls: type[Setting]) -> type[Setting]:
-    """A dataclass whose constructor says, of a keyword that is no field, which names are."""
+    """Make the constructor of a dataclass answer an unknown keyword with the names of its fields."""
     init: Callable[..., None] = cls.__init__
     names = [field.name for field in fields(cls) if field.init]  # type: ignore[arg-type]
 
@@ -61,7 +61,7 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
 
 
 def is_number(value: object) -> bool:
-    """True for what is a finite number, and no bool."""
+    """True for a finite number that is not a bool."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     try:
@@ -71,7 +71,7 @@ def is_number(value: object) -> bool:
 
 
 def seconds(field: str, value: float, *, zero: bool = False) -> None:
-    """Refuse what is not a finite number of seconds above 0 (or from 0, with `zero`)."""
+    """Refuse anything but a finite number of seconds > 0 (>= 0 with `zero`)."""
     if not is_number(value) or value < 0 or (value == 0 and not zero):
         raise fault(field, value, f"a number of seconds {'>=' if zero else '>'} 0")
 
@@ -89,13 +89,13 @@ def ratio(field: str, value: float) -> None:
 
 
 def number(field: str, value: float, *, minimum: float = 0.0, above: bool = False) -> None:
-    """Refuse what is not a finite number from `minimum` (or above it, with `above`)."""
+    """Refuse anything but a finite number >= `minimum` (> with `above`)."""
     if not is_number(value) or value < minimum or (above and value == minimum):
         raise fault(field, value, f"a number {'>' if above else '>='} {minimum:g}")
 
 
 def count(field: str, value: int, *, minimum: int = 1) -> None:
-    """Refuse what is not a whole number from `minimum`."""
+    """Refuse anything but a whole number >= `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise fault(field, value, f"a whole number >= {minimum}")
 
@@ -138,7 +138,7 @@ def pairs(field: str, value: object, expected: str) -> tuple[tuple[Any, Any], ..
 
 
 def labels(field: str, value: object) -> tuple[tuple[str, str], ...]:
-    """Labels in the order of their names, from a mapping or a tuple of pairs; refuse what is not text."""
+    """Labels sorted by name, from a mapping or a tuple of pairs; refuse what is not text."""
     expected = 'a mapping of strings to strings, such as {"version": "v2"}'
     found = pairs(field, value, expected)
     if not all(isinstance(word, str) for pair in found for word in pair):

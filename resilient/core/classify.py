@@ -24,8 +24,8 @@ _ERRORS: dict[str, tuple[Kind, str, Safety]] = {
     "UnsupportedProtocol": (Kind.IGNORED, "local", Safety.UNSENT),
     "StreamError": (Kind.IGNORED, "local", Safety.UNKNOWN),
     "TransportError": (Kind.FAILURE, "reset", Safety.UNKNOWN),
-    # Not a transport's word: a body iterator or a custom transport broke. That is a fault
-    # of this program, and repeating it helps nobody.
+    # Not raised by a known transport: a body iterator or a custom transport broke. That is a
+    # fault of this program, and repeating it does not help.
     "Exception": (Kind.IGNORED, "local", Safety.UNKNOWN),
 }
 
@@ -33,7 +33,7 @@ FROM_BODY = "from_request_body"
 """The attribute of an exception that is True if the caller's own request body raised it."""
 
 _FINAL = re.compile(r"4(?!08|29)\d\d |Invalid username/password|Requested ")
-"""How the text of a ProxyError begins when the proxy has refused us: its 4xx to CONNECT, or its SOCKS login."""
+"""How the text of a ProxyError begins when the proxy has refused us: a 4xx to CONNECT, or a failed SOCKS login."""
 
 _GATEWAY = frozenset({502, 503, 504})
 _ASKS_FOR_PAUSE = frozenset({429, 503})
@@ -41,11 +41,11 @@ _ASKS_FOR_PAUSE = frozenset({429, 503})
 
 @dataclass(frozen=True)
 class HttpClassifier:
-    """The classes of HTTP: 5xx is a failure, 429 a refusal, the rest a success.
+    """Classifies HTTP responses: 5xx is a failure, 429 a refusal, the rest a success.
 
     A 4xx is a success: the service answered, and would answer the same again. `wall_clock`
-    gives the seconds since the epoch; it serves only a `Retry-After` date that comes without
-    a `Date` to compare it with.
+    gives the seconds since the epoch; it is used only for a `Retry-After` date that comes
+    without a `Date` to compare it with.
     """
 
     wall_clock: Callable[[], float] | None = None
@@ -67,7 +67,7 @@ class HttpClassifier:
         if status in _ASKS_FOR_PAUSE:
             outcome.retry_after = retry_after(response.headers, self.wall_clock)
         if status == 503 and "x-envoy-overloaded" in response.headers:
-            # A proxy has not let it through: no fault of what is behind it, and not to be repeated.
+            # A proxy did not let it through: not the fault of what is behind it, and not to be repeated.
             outcome.kind, outcome.reason, outcome.safety = Kind.REFUSED, "overloaded", Safety.UNPROCESSED
         return outcome
 
@@ -92,10 +92,10 @@ def _names(error: type) -> list[str]:
 
 
 def retry_after(headers: Any, wall_clock: Callable[[], float] | None = None) -> float | None:
-    """Seconds of a `Retry-After` header, in either form (RFC 9110 section 10.2.3); else None.
+    """The seconds in a `Retry-After` header, in either form (RFC 9110 section 10.2.3); else None.
 
-    A date is compared with the answer's own `Date`, so that the clocks of the two sides may
-    differ. A date in the past is 0; what cannot be read is ignored.
+    A date is compared with the answer's own `Date`, so the clocks of the two sides may differ.
+    A date in the past counts as 0; what cannot be read is ignored.
     """
     text = headers.get("retry-after")
     if not text:
@@ -121,7 +121,7 @@ def is_draining(response: Any) -> bool:
 
 
 def http_date(text: str) -> float | None:
-    """The seconds since the epoch of a date in a header; None if it is none."""
+    """A date in a header, as seconds since the epoch; None if it is not a date."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError, OverflowError):
@@ -130,9 +130,9 @@ def http_date(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class FunctionClassifier:
-    """The classes of a decorated function: what returns is a success, what raises a failure.
+    """Classifies calls of a decorated function: one that returns is a success, one that raises a failure.
 
-    An exception in `ignore` is the caller's affair, not a fault: no retry, no evidence.
+    An exception in `ignore` is the caller's concern, not a fault: no retry, no evidence.
     """
 
     ignore: tuple[type[Exception], ...] = ()
@@ -144,6 +144,6 @@ class FunctionClassifier:
         if isinstance(error, self.ignore):
             return Outcome(Kind.IGNORED, "local", error=error, origin=Origin.LOCAL)
         reason = "timeout" if isinstance(error, TimeoutError) else "error"
-        # An exception tells nothing of how far the work had come; whoever decorates a
-        # function with a Retry says thereby that it may run again.
+        # An exception does not say how far the work had got; decorating a function with a
+        # Retry says that it may run again.
         return Outcome(Kind.FAILURE, reason, error=error, safety=Safety.UNKNOWN, origin=Origin.LOCAL)

@@ -1,21 +1,21 @@
-"""Counts that threads change together, exact with the GIL and without.
+"""Counts that several threads change, exact with the GIL and without.
 
-Under the GIL `x += 1` on a plain attribute is whole: a thread gives way at calls and at jumps
-backwards only. Without it, one of two additions at the same time is lost. A statistic bears
-that; but what is in flight would never come down to 0 again, and balancing would follow the
+Under the GIL `x += 1` on a plain attribute is atomic: threads switch only at calls and at
+backward jumps. Without it, one of two simultaneous additions is lost. A statistic can bear
+that; but an in-flight count would never come back down to 0, and balancing would follow the
 error for as long as the process lives.
 """
 
 from __future__ import annotations
 
 import sys
-from _thread import RLock  # re-entrant: a response that is collected gives its place back anywhere
+from _thread import RLock  # re-entrant: a garbage-collected response gives its place back at any point
 from typing import Protocol
 
 from resilient.core import forking
 
 HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
-"""As of the import: an extension module may bring the GIL back later, but nothing takes it away."""
+"""As of import: an extension module may bring the GIL back later, but nothing takes it away."""
 
 _lock = RLock()
 
@@ -27,7 +27,7 @@ class Counted(Protocol):
 
 
 def count(counted: Counted, change: int) -> None:
-    """`in_flight += change`, for interpreters without the GIL; with it, write just that."""
+    """`in_flight += change`, for interpreters without the GIL; with it, the plain statement is enough."""
     with _lock:
         counted.in_flight += change
 

@@ -71,11 +71,11 @@ class Send(Effect):
         self.resend = resend
         self.hedge = hedge
         self.stage = ""
-        """What our own wire was cut off at: `pool`, `connect`, or "" if a byte may have left."""
+        """Where our own wire was cut off: `pool`, `connect`, or "" if a byte may have left."""
 
 
 class Start(Effect):
-    """Begin an attempt and go on at once; a later Wait tells how it ended."""
+    """Begin an attempt and go on at once; a later Wait reports how it ended."""
 
     __slots__ = ("send",)
 
@@ -97,7 +97,7 @@ class Wait(Effect):
 
 
 class Stop(Effect):
-    """Give a started attempt up: cancel it, or close what it brings when it comes."""
+    """Give up a started attempt: cancel it, or close its response when that comes."""
 
     __slots__ = ("send",)
 

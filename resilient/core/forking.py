@@ -12,7 +12,7 @@ class Forkable(Protocol):
     """Something with a lock, a thread or a connection of the parent's."""
 
     def after_fork(self) -> None:
-        """Begin anew, in the child."""
+        """Start afresh, in the child."""
         ...
 
 
@@ -22,7 +22,7 @@ register = _all.add
 """Have `after_fork` called in forked children for as long as the object lives."""
 
 inherited: list[object] = []
-"""What is the parent's: never collected in the child, since that could reach what the two share."""
+"""What is the parent's: never garbage-collected in the child, since that could affect what the two share."""
 
 
 def in_child(function: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""A hedged attempt: one beside a slow one, on another endpoint; the first success wins."""
+"""A hedge: a second attempt beside a slow one, on another endpoint; the first success wins."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def hedge_after(call: Call, now: float) -> float | None:
         return None
     patience = hedge.begin(now, call.about())
     if call.lag is not None and call.lag.is_high(now):
-        return None  # it would be our own slowness that is hedged
+        return None  # it would hedge our own slowness
     if not call.is_repeatable or not call.shareable or "queued" in call.report.flags:
-        return None  # who had to queue is among too many already
+        return None  # a call that had to queue is one of too many already
     return patience
 
 
@@ -66,7 +66,7 @@ def _rival(call: Call, first: Send, now: float) -> Send | None:
         return None
     rival = call.attempt(now, call.number + 2)
     if isinstance(rival, Outcome):
-        call.report.flags.pop()  # that a hedge was refused is not what became of the call
+        call.report.flags.pop()  # a refused hedge is not the outcome of the call
         _take_back(call, now)
         return None
     call.report.flags.append("hedged")
@@ -74,10 +74,10 @@ def _rival(call: Call, first: Send, now: float) -> Send | None:
 
 
 def _has_room(call: Call, first: Send, now: float) -> bool:
-    """True if a hedge may help: it is not our own slowness, and not that of all."""
+    """True if a hedge may help: the slowness is neither our own nor everybody's."""
     if call.lag is not None and call.lag.is_high(now):
         return False
-    # Under a full limit all is slow for the same reason, and a hedge adds to it: simulated at
+    # Under a full limit everything is slow for the same reason, and a hedge adds to it: simulated at
     # 150 % of capacity, hedges of at most one call in ten cost a fourteenth of the goodput.
     limit = call.limit
     if limit is not None and limit.in_flight >= limit.max_in_flight:

@@ -30,11 +30,11 @@ class Held:
         self._route = route
         self._lag = lag
         self._picks = [pick]
-        """A list, since of two threads that close a response at once only one gets it by `pop`."""
+        """A list: of two threads that close a response at once, only one gets the pick from `pop`."""
         self._limit = limit
 
     def broke(self, error: Exception, now: float) -> None:
-        """The body ended in an error: counted against the endpoint, beside its good headers.
+        """The body ended in an error: counted against the endpoint, although its headers were a success.
 
         Not while our own event loop is late: the peer may have given up on us.
         """
@@ -44,7 +44,7 @@ class Held:
             self.bound.late_failure(pick.stats, self.bound.classifier.classify(None, error), now, self._route)
 
     def release(self) -> bool:
-        """The body was read, closed or lost; False if that was known."""
+        """The body was read, closed or lost; False if that was already known."""
         try:
             pick = self._picks.pop()
         except IndexError:

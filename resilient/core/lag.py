@@ -1,20 +1,20 @@
-"""Lag: how late our own event loop is, as far as results show it.
+"""Lag: how late our own event loop is, as far as it affects results.
 
-A loop that is kept busy by other work sees an answer late, and reports as the peer's latency
-what is its own. What is known of the lag comes from a timer that ticks while calls are under
-way (runtime/lag.py): it comes as late as everything else.
+A loop that is kept busy by other work sees an answer late, and reports its own delay as the
+peer's latency. The lag is measured by a timer that ticks while calls are under way
+(runtime/lag.py): its ticks come as late as everything else.
 """
 
 from __future__ import annotations
 
 TICK = 0.02  # seconds between ticks: shorter stalls harm nothing, and 50 ticks a second cost nothing
 THRESHOLD = 0.05
-"""Seconds by which our side may be late and a timeout still tell about the peer: more than garbage collection takes."""
+"""Seconds of lag from which a timeout says nothing about the peer: more than garbage collection takes."""
 _NOISE = 0.005  # seconds by which timers are late anyway
 
 
 class Lag:
-    """The lag of one event loop. `threshold`: seconds from which a timeout says nothing about the peer."""
+    """The lag of one event loop. `threshold`: seconds of it from which a timeout says nothing about the peer."""
 
     __slots__ = ("_stalled_at", "_ticked", "due", "late", "threshold")
 
@@ -38,7 +38,7 @@ class Lag:
 
     def seconds(self, now: float) -> float:
         """How late what happens now may be; 0 within the noise of timers."""
-        late = now - self.due  # a tick that is overdue has yet to be told
+        late = now - self.due  # of a tick that is overdue, and not yet noted
         if now - self._ticked < TICK and self.late > late:
             late = self.late
         return late if late > _NOISE else 0.0

@@ -1,4 +1,4 @@
-"""What a result tells: classified, cleared of what is our own doing, handed to all that learn."""
+"""What a result says: classified, cleared of what our own side caused, handed to all that learn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def learn(call: Call, send: Send, response: Any, error: Exception | None, now: f
         raise TypeError(f"Policy.classifier: {call.bound.classifier!r} returned {outcome!r}; expected an Outcome")
     outcome.seconds = now - send.started
     if call.out_of_time(outcome, now) and not call.bound.had_its_time(outcome.seconds):
-        # Cut off by what little the caller had left: says nothing about the endpoint.
+        # Cut off because the caller had little time left: says nothing about the endpoint.
         outcome.kind = Kind.IGNORED
     address = send.pick.stats.address
     call.report.attempts.append(
@@ -38,27 +38,28 @@ def learn(call: Call, send: Send, response: Any, error: Exception | None, now: f
 
 
 def _without_lag(call: Call, lag: Lag, send: Send, outcome: Outcome, now: float) -> Outcome:
-    """What the result tells about the peer, if our event loop is late itself.
+    """What the result says about the peer, if our own event loop is late.
 
-    The time by which it is late comes off the attempt's, down to what is usual. A timeout or a
-    reset tells nothing then: the answer may have lain there unread, or the peer have given us up.
+    The lag is subtracted from the attempt's time, down to what is usual. A timeout or a reset says
+    nothing then: the answer may have been there unread, or the peer may have given up on us.
     """
     late = lag.seconds(now)
     if late:
         usual = call.bound.typical or 0.0
         outcome.seconds = max(outcome.seconds - late, min(outcome.seconds, usual))
-    is_ours = outcome.is_timeout or outcome.reason == "reset"
-    if outcome.kind is Kind.FAILURE and is_ours and lag.was_high(send.started, now):
+    if outcome.kind is not Kind.FAILURE or not lag.was_high(send.started, now):
+        return outcome
+    if outcome.is_timeout or outcome.reason == "reset":
         call.report.flags.append("lag")
         return Outcome(Kind.IGNORED, "local")
     return outcome
 
 
 def _of_timeout(call: Call, send: Send, outcome: Outcome) -> Outcome:
-    """What it tells about the peer that an answer did not come in time: nothing, if the time was short.
+    """What a timeout says about the peer: nothing if it was short, or noticed late.
 
-    That is: shorter than successes usually take, whoever set it; or noticed so late that the answer
-    may have lain there unread, as in a thread that waits for the others.
+    Short is less than successes usually take, whoever set it. Late is so late that the answer may
+    have been there unread, as in a thread that waits for the others.
     """
     usual = call.bound.typical
     is_short = usual is not None and outcome.seconds < usual

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from resilient.policy.policy import Policy
 
 NEVER = float("inf")
-_MEMORY = 600.0  # seconds for which an address that has gone is remembered
+_MEMORY = 600.0  # seconds for which an address that is gone is remembered
 
 
 class Checked(Protocol):
-    """Who checks the health of a service's endpoints. The control thread's HealthChecker is one."""
+    """What checks the health of a service's endpoints, such as the control thread's HealthChecker."""
 
     def changed(self) -> None:
-        """The members are others now."""
+        """The members have changed."""
 
 
 class Membership:
     """The endpoints of one service, and the picker of those that may be used.
 
     `picker` is replaced, never changed: a call loads it once per attempt. Statistics outlive
-    every change of the endpoint set and are dropped only when an address has been gone and
-    idle, so that an address that comes back soon is not a stranger.
+    every change of the endpoint set and are dropped only when an address has been gone for a
+    while and is idle, so an address that comes back soon is not a stranger.
     """
 
     __slots__ = (
@@ -64,14 +64,14 @@ class Membership:
         self.members: tuple[EndpointStats, ...] = ()
         """The statistics of those that belong to the subset, in their order, usable or not."""
         self.picker: Picker | None = None
-        """None until the service was resolved for the first time."""
+        """None until the service has been resolved for the first time."""
         self.next_change = NEVER
-        """When ejections and verdicts on health must be looked at again."""
+        """When ejections and health verdicts must be looked at again."""
         self.checker: Checked | None = None
-        """Who checks health; None if nobody does."""
+        """What checks health; None if nothing does."""
         self._stats: dict[str, EndpointStats] = {}
         self._left: dict[str, float] = {}
-        """When the addresses went that are in `_stats` but not among the members."""
+        """When each address that is in `_stats` but not among the members went away."""
         self._version = object()
 
     def update(self, endpoints: Iterable[Endpoint], now: float) -> None:
@@ -88,7 +88,7 @@ class Membership:
         self.members = members
         self._forget(now)
         self.rebuild(now)
-        self.endpoints = fresh  # last: what a balancer has refused is offered again
+        self.endpoints = fresh  # last: a set that a balancer has refused is offered again
         if self.checker is not None:
             self.checker.changed()
 
@@ -100,9 +100,9 @@ class Membership:
         return stats
 
     def _introduce(self, stats: EndpointStats, now: float) -> None:
-        """Let an endpoint come slowly into a set that does without it: most of it is known.
+        """Bring a new endpoint slowly into a set that can do without it, since most of the set is known.
 
-        Where the newcomers are the majority, holding them back would overload the others.
+        Where newcomers are the majority, holding them back would overload the others.
         """
         if self.policy.slow_start:
             stats.ramp = Ramp(self.policy.slow_start, patience=self.policy.slow_start)
@@ -120,7 +120,7 @@ class Membership:
 
     def rebuild(self, now: float) -> None:
         """Make a picker of the endpoints that may be used at `now`."""
-        self._version = object()  # not a number: two additions at a time may be one without the GIL
+        self._version = object()  # not a counter: without the GIL, two additions at once may count as one
         version: object = None
         while version is not self._version:  # another thread has changed something meanwhile
             version = self._version
@@ -144,7 +144,7 @@ class Membership:
         return self.picker.pick(now, self.rng, tried, key)
 
     def _look_again(self, now: float) -> None:
-        """End what is over: ejections, and verdicts on health that nobody has renewed."""
+        """End what is over: ejections, and health verdicts that were not renewed."""
         changed = self.outlier is not None and self.outlier.sweep(self.members, now, self.rng)
         for stats in self.members:
             if stats.unhealthy_until is not None and stats.unhealthy_until <= now:
@@ -156,7 +156,7 @@ class Membership:
             self._schedule()
 
     def mark_unhealthy(self, stats: EndpointStats, until: float, now: float) -> None:
-        """Keep an endpoint out for its health, until then or for longer if this is said again."""
+        """Keep an endpoint out for its health until `until`, or longer if it is marked again."""
         known, stats.unhealthy_until = stats.unhealthy_until, until
         if known is None:
             self.rebuild(now)
@@ -164,13 +164,24 @@ class Membership:
             self._schedule()
 
     def mark_healthy(self, stats: EndpointStats, now: float) -> None:
-        """Let an endpoint in that was kept out for its health."""
+        """Let back in an endpoint that was kept out for its health."""
         if stats.unhealthy_until is not None:
             stats.unhealthy_until = None
+            self._welcome_back(stats)
             self.rebuild(now)
 
+    def _welcome_back(self, stats: EndpointStats) -> None:
+        """Let an endpoint come back slowly, as Envoy does, into a set that has done without it.
+
+        Its latency is measured anew: the last one may be that of its fault.
+        """
+        stats.cost = 0.0
+        others = sum(other.is_usable for other in self.members if other is not stats)
+        if self.policy.slow_start and stats.ramp is None and 2 * others >= len(self.members):
+            stats.ramp = Ramp(self.policy.slow_start, patience=self.policy.slow_start)
+
     def restore(self, stats: EndpointStats, now: float) -> None:
-        """End an ejection before its time: a check has found the endpoint well."""
+        """End an ejection before its time: a check has found the endpoint healthy."""
         if self.outlier is not None and self.outlier.restore(stats):
             self.rebuild(now)
 
@@ -190,7 +201,7 @@ class Membership:
     def _begin_anew(self) -> None:
         """In a forked child: statistics become copies, with nothing in flight.
 
-        A pick of the parent's that ends here too counts on the old.
+        A pick of the parent's that ends here as well counts on the old ones.
         """
         self._stats = {address: copy(stats) for address, stats in self._stats.items()}
         for stats in self._stats.values():

@@ -9,21 +9,21 @@ from typing import Any, Protocol, runtime_checkable
 class Kind(enum.Enum):
     """The four ways in which an attempt can end.
 
-    Four and not two: the caller's cancellation says nothing about an endpoint, and an
-    overload answer says something else than a fault (Finagle's ResponseClass, Linkerd's
+    Four and not two: the caller's cancellation says nothing about an endpoint, and an answer
+    of overload says something other than a fault does (Finagle's ResponseClass, Linkerd's
     classes).
     """
 
     SUCCESS = "success"
     FAILURE = "failure"
     REFUSED = "refused"
-    """Turned away by a limit, here or there: not the endpoint's fault."""
+    """Turned away by a limit, ours or the peer's: not the endpoint's fault."""
     IGNORED = "ignored"
-    """Cancelled by the caller, or wrong on our side: no evidence about anybody."""
+    """Cancelled by the caller, or a fault on our side: no evidence about anybody."""
 
 
 class Safety(enum.IntEnum):
-    """What a failed attempt may have done at the other end, from the safest."""
+    """What a failed attempt may have done at the other end, safest first."""
 
     UNSENT = 1
     """Nothing left the process: safe to repeat for any method."""
@@ -86,13 +86,13 @@ class Outcome:
 
     @property
     def is_timeout(self) -> bool:
-        """True if our side gave the attempt up: while it waited for a connection, or for the peer."""
+        """True if our side gave up the attempt, while waiting for a connection or for the peer."""
         names = (base.__name__ for base in type(self.error).__mro__)
         return self.reason == "timeout" or any(name in _TIMEOUTS for name in names)
 
     @property
     def is_overload(self) -> bool:
-        """True if the peer had too much to do: 429, a stream refused, no answer in time, 503 with a pause.
+        """True if the peer had too much to do: 429, a refused stream, no answer in time, 503 with a `Retry-After`.
 
         Not if our own side refused: then the peer does not know of the attempt.
         """

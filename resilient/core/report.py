@@ -25,8 +25,8 @@ class AttemptReport(NamedTuple):
 class CallReport:
     """What happened to one call; `response.extensions["resilient"]` and `error.report`.
 
-    `attempts` is in the order in which they ended. `flags` are the remarkable decisions, in
-    the order in which they were taken; each is one of the words listed in `FLAGS`.
+    `attempts` is in the order in which they ended. `flags` are the notable decisions, in the
+    order in which they were made; each is one of the words listed in `FLAGS`.
     """
 
     __slots__ = ("attempts", "flags", "service")
@@ -44,8 +44,8 @@ class CallReport:
         "queued": "waited for a place under the concurrency limit",
         "resolved": "waited for the first resolution of the service",
         "circuit-open": "refused by the breaker",
-        "paced": "waited for a turn under the rate limit that the peer tells of",
-        "throttled": "refused because the service turns too many away for overload",
+        "paced": "waited for a turn under the rate limit that the peer announced",
+        "throttled": "refused because the service is rejecting too much for overload",
         "overflow": "refused by the concurrency limit",
         "no-endpoint": "the service had no endpoint",
         "unknown-service": "refused by a strict mesh, which does not know the service",
@@ -62,12 +62,12 @@ class CallReport:
 
     @property
     def route(self) -> str:
-        """The route that the call took: the service, while routes are not configurable."""
+        """The route that the call took: the service, as long as routes are not configurable."""
         return self.service
 
     @property
     def exhausted(self) -> bool:
-        """True if this layer used up its retries: an outer layer should not begin anew."""
+        """True if this layer used up its retries: an outer layer should not start over."""
         return "retry-limit" in self.flags or "retry-budget" in self.flags
 
     @property

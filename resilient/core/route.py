@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-_SEGMENTS = 4  # of a path; what comes deeper rarely has a handler of its own
+_SEGMENTS = 4  # of a path; what is deeper rarely has a handler of its own
 _LONGEST = 24  # characters of a segment that may be a name; longer ones are identifiers
 
 
 def route_group(method: str, path: str) -> str:
     """`GET /v1/orders/*` for `/v1/orders/4711?full=1`: requests that the same code answers.
 
-    Segments with a digit in them, but for a version such as `v1`, and long ones are taken for
+    Segments that contain a digit, except a version such as `v1`, and long ones are taken for
     identifiers. A guess is enough: it decides only whether failures are confined to a route.
     """
     segments = path.partition("?")[0].split("/")[1 : _SEGMENTS + 1]

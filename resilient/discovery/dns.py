@@ -18,17 +18,17 @@ from resilient.discovery.resolver import Endpoints, ResolutionFailed
 from resilient.discovery.settings import DnsSettings
 
 _LOCAL_DELAY = 5.0
-"""Seconds between looks at the hosts file, for a name that stands there."""
+"""Seconds between checks of the hosts file, for a name that is listed there."""
 
 _GETADDRINFO_DELAY = 30.0
-"""Seconds between calls of getaddrinfo, which tells no TTL (gRPC's minimum between DNS lookups)."""
+"""Seconds between calls to getaddrinfo, which reports no TTL (gRPC's minimum between DNS lookups)."""
 
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a lookup found, and in how many seconds after its start the next one is due."""
+    """What a lookup found, and how many seconds after its start the next one is due."""
 
     addresses: tuple[str, ...]
     delay: float
@@ -41,13 +41,13 @@ class _Found:
 class DnsResolver(DnsSettings):
     """Every address of `name`, A and AAAA, with one `port`.
 
-    Without `nameservers` it knows all names that getaddrinfo knows: IP addresses, then
-    `localhost` and the hosts file, then DNS, and what DNS does not know is asked of
-    getaddrinfo. With `nameservers` only those are asked. Unicode names are turned into
-    their "xn--" form. Addresses that no route leads to are left out if others remain.
+    Without `nameservers` it resolves every name that getaddrinfo does: IP addresses, then the
+    hosts file and `localhost`, then DNS, then getaddrinfo itself for what DNS does not know.
+    With `nameservers` only those are asked. Unicode names are converted to their "xn--" form.
+    Addresses without a route are left out if others remain.
 
-    A family that fails while the other answers keeps the addresses that it had. When there
-    is no address at all, `watch` raises ResolutionFailed.
+    A family that fails while the other answers keeps the addresses that it had. If there is
+    no address at all, `watch` raises ResolutionFailed.
     """
 
     name: str
@@ -60,7 +60,7 @@ class DnsResolver(DnsSettings):
         Endpoint(self.name, self.port)
 
     async def watch(self) -> AsyncIterator[Endpoints]:
-        """The endpoints, at first and whenever a lookup finds other ones."""
+        """The endpoints, initially and whenever a lookup finds different ones."""
         if is_ip(self.name):
             yield (Endpoint(self.name, self.port),)
             return
@@ -116,17 +116,17 @@ class DnsResolver(DnsSettings):
 
 
 def endpoints_at(addresses: Iterable[str], port: int) -> Endpoints:
-    """One endpoint per address; in order, so that the rotation of DNS replies is no change."""
+    """One endpoint per address; sorted, so that rotated DNS replies do not count as a change."""
     return tuple(Endpoint(address, port) for address in in_order(addresses))
 
 
 def in_order(addresses: Iterable[str]) -> list[str]:
-    """The addresses without repetition, IPv4 first, by their value."""
+    """The addresses without duplicates, IPv4 first, sorted by value."""
     return sorted(set(addresses), key=lambda address: (":" in address, ip_address(address).packed))
 
 
 def failure(name: str, asked: Mapping[str, Mapping[str, Reply[Any]]], min_ttl: float) -> ResolutionFailed:
-    """The error for a name for which no question brought an address."""
+    """The error for a name for which no query returned an address."""
     asked_for = [(question, *item) for question, replies in asked.items() for item in replies.items()]
     details = "; ".join(f"{question} {rdtype}: {reply}" for question, rdtype, reply in asked_for)
     pause = freshness.retry_after([reply for _, _, reply in asked_for], min_ttl=min_ttl)

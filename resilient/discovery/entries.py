@@ -10,14 +10,14 @@ from resilient.balance.endpoint import Endpoint, Locality, parse_endpoint
 from resilient.core import check
 
 Entry = str | Endpoint | tuple[str | Endpoint, float] | Mapping[str, Any]
-"""What stands for one endpoint."""
+"""The ways to write one endpoint."""
 
 _FIELDS = ("host", "port", "weight", "priority", "locality", "labels")
 _LOCALITY_FIELDS = ("region", "zone", "subzone")
 
 
 def endpoint_of(entry: object, path: str) -> Endpoint:
-    """One endpoint; ConfigError, beginning with `path`, for what is none."""
+    """One endpoint; raises ConfigError, beginning with `path`, for anything else."""
     try:
         return _endpoint_of(entry)
     except check.ConfigError as error:

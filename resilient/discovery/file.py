@@ -30,11 +30,11 @@ class FileResolver:
     """The endpoints in a file: a list, or a mapping with the one key "endpoints".
 
     Each is an address ("10.0.0.1:80") or a mapping with host, port, weight, priority,
-    locality and labels. Files that end in .yaml or .yml are YAML (extra
-    `resilient-mesh[yaml]`), all others JSON. Every `poll_interval` seconds the file is looked
-    at; write it aside and rename it into place, so that it is never seen half written. While
-    it is broken or missing, the last good endpoints stay in use and the log says so, once
-    for each problem. An empty list is a set without endpoints, not a problem.
+    locality and labels. Files whose names end in .yaml or .yml are YAML (extra
+    `resilient-mesh[yaml]`), all others JSON. The file is checked every `poll_interval` seconds;
+    write it under another name and rename it into place, so that it is never seen half
+    written. While it is broken or missing, the last good endpoints stay in use and the log
+    says so, once for each problem. An empty list is a set without endpoints, not a problem.
     """
 
     path: str
@@ -50,9 +50,9 @@ class FileResolver:
             raise check.fault("file.path", self.path, "a JSON file, or pip install 'resilient-mesh[yaml]'")
 
     async def watch(self) -> AsyncIterator[Endpoints]:
-        """The endpoints, at first and whenever the file has other ones.
+        """The endpoints, initially and whenever the file has different ones.
 
-        Raises ResolutionFailed only while there never was a good file.
+        Raises ResolutionFailed only if there has never been a good file.
         """
         stamp = file_stamp(self.path)
         endpoints = self._first()
@@ -61,7 +61,7 @@ class FileResolver:
         while True:
             await asyncio.sleep(self.poll_interval)
             latest_stamp = file_stamp(self.path)
-            # A problem may end without a trace in the stamp: a permission, a disk.
+            # A problem may go away without changing the stamp: permissions, the disk.
             if latest_stamp == stamp and not problems:
                 continue
             stamp = latest_stamp
@@ -96,7 +96,7 @@ def is_yaml(path: str) -> bool:
 
 
 def read(path: str) -> Endpoints:
-    """The endpoints in a file; FileFault for what is wrong with it."""
+    """The endpoints in a file; raises FileFault for whatever is wrong with it."""
     try:
         return parse(Path(path).read_text(encoding="utf-8"), yaml=is_yaml(path))
     except (OSError, ValueError, RecursionError) as error:
@@ -104,7 +104,7 @@ def read(path: str) -> Endpoints:
 
 
 def parse(text: str, *, yaml: bool = False) -> Endpoints:
-    """The endpoints in the text of a file; ValueError for what is wrong with it."""
+    """The endpoints in the text of a file; raises ValueError for whatever is wrong with it."""
     document = _load_yaml(text) if yaml else json.loads(text)
     if isinstance(document, Mapping):
         if unknown := [key for key in document if key != "endpoints"]:

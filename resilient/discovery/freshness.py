@@ -1,9 +1,9 @@
 """What DNS replies mean: what stays known, for how long, and when to ask again. Pure.
 
-Data is asked for anew before it expires, at `refresh_ratio` of its TTL less up to a tenth of
+Data is looked up again before it expires, at `refresh_ratio` of its TTL less up to a tenth of
 that, so that processes started together do not ask together. A cache in between hands out
-what is left of a TTL: then the questions come closer as the record's end comes near, and
-stop at `min_ttl`.
+what is left of a TTL: the lookups then come closer together as the record nears its end, but
+no TTL counts as less than `min_ttl`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ FAILURE_DELAY = 5.0
 """Seconds until a family that failed is asked again (RFC 2308 section 7 allows up to 300)."""
 
 MAX_NEGATIVE = 30.0
-"""Seconds for which "no such name" is believed at most: RFC 2308 allows hours, but a service
-that has just been deployed is wanted at once."""
+"""The most seconds for which "no such name" is believed: RFC 2308 allows hours, but a service
+that has just been deployed should be found at once."""
 
 _JITTER_RATIO = 0.1
 
@@ -49,7 +49,7 @@ class Reply(Generic[T]):
     """What the nameservers said about one name and one type of record.
 
     `ttl` is the lowest TTL of the CNAME chain and the records; for a negative reply it is
-    that of RFC 2308 (the lower of the SOA's TTL and its minimum). It is None where nobody told one.
+    that of RFC 2308 (the lower of the SOA's TTL and its minimum). It is None if none was given.
     """
 
     status: Status
@@ -98,8 +98,8 @@ def refresh_delay(
 ) -> float:
     """Seconds from the start of a lookup to the start of the next; `jitter` lies in 0..1.
 
-    After a `first` lookup that was cut short there is no delay: requests can go out by the
-    family that is there, and now there is time for the other.
+    After a `first` lookup that was cut short there is no delay: requests can already use the
+    family that answered, and now there is time for the other.
     """
     replies = tuple(replies)
     if first and any(reply.status is Status.LATE for reply in replies):
@@ -113,14 +113,14 @@ def refresh_delay(
 def margin(ttl: float, refresh_ratio: float) -> float:
     """Seconds between the refresh and the end of a TTL.
 
-    For so long an answer may be held back to wait for the other family: what is in use has
-    not expired when it is over.
+    An answer may be held back for this long to wait for the other family: what is in use
+    will not have expired by then.
     """
     return max(RESOLUTION_DELAY, ttl * (1.0 - refresh_ratio))
 
 
 def retry_after(replies: Iterable[Reply[T]], *, min_ttl: float) -> float | None:
-    """Seconds for which a failed lookup need not be repeated, None where nobody said so."""
+    """Seconds for which a failed lookup need not be repeated; None if no reply says so."""
     replies = tuple(replies)
     ttls = [reply.ttl for reply in replies if reply.ttl is not None]
     if not ttls or any(reply.status.is_unknown for reply in replies):

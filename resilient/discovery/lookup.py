@@ -1,7 +1,7 @@
-"""Questions to nameservers, by dnspython on asyncio.
+"""Queries to nameservers, by dnspython on asyncio.
 
-The only module that imports dnspython, and only when something is asked: importing
-`resilient` stays cheap.
+The only module that imports dnspython, and only when a query is made: importing `resilient`
+stays cheap.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from resilient.discovery.settings import DnsSettings
 
 _TRY_TIMEOUT = 2.0
-"""Seconds until the next nameserver is asked, as dnspython and c-ares have it."""
+"""Seconds until the next nameserver is asked, as in dnspython and c-ares."""
 
 
 @dataclass(frozen=True, slots=True)
 class SrvRecord:
-    """One SRV record (RFC 2782), with the addresses of its target if they came along."""
+    """One SRV record (RFC 2782), with the addresses of its target if the reply included them."""
 
     priority: int
     weight: int
@@ -38,7 +38,7 @@ class SrvRecord:
 
 
 class Client(Protocol):
-    """Who answers questions; a failure is a Reply too, never an exception."""
+    """Answers queries; a failure is a Reply too, never an exception."""
 
     def candidates(self, name: str) -> tuple[str, ...]:
         """The absolute names to try for a name."""
@@ -98,7 +98,7 @@ class _DnspythonClient:
         nameservers.timeout = min(_TRY_TIMEOUT, settings.timeout / max(1, len(nameservers.nameservers)))
         self._nameservers = nameservers
         self._settings = settings
-        # Named, because dnspython's default is what it saw first in the process, which may be trio.
+        # Explicit, because dnspython's default is whatever it saw first in the process, which may be trio.
         self._backend = get_backend("asyncio")
 
     def candidates(self, name: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Names of hosts: their ASCII form, literals, and the names that a search list makes. Pure."""
+"""Host names: their ASCII form, `localhost`, and the names that a search list yields. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _ascii_label(field: str, name: str, label: str) -> str:
 
 
 def candidates(name: str, search: Sequence[str], ndots: int) -> tuple[str, ...]:
-    """The absolute names to ask for, in their order (resolv.conf(5)).
+    """The absolute names to ask for, in order (resolv.conf(5)).
 
     A name with at least `ndots` dots is tried as it is first, one with fewer dots last. A
     name with a final dot is never extended.

@@ -13,7 +13,7 @@ Endpoints = tuple[Endpoint, ...]
 class ResolutionFailed(Exception):
     """A lookup failed; the endpoints known before stay in use.
 
-    `retry_after` is the number of seconds for which asking again makes no sense (negative
+    `retry_after` is the number of seconds for which asking again is pointless (negative
     caching, RFC 2308), or None to let the watcher back off by itself.
     """
 
@@ -24,16 +24,16 @@ class ResolutionFailed(Exception):
 
 @runtime_checkable
 class Resolver(Protocol):
-    """A frozen, hashable value that names where endpoints come from.
+    """A frozen, hashable value that says where endpoints come from.
 
-    `watch` yields the whole set at first and again at each change, for ever or until the
+    `watch` yields the whole set initially and again at each change, forever or until the
     set can no longer change. It runs in the control thread's asyncio loop. It may yield an
-    equal set again; it raises ResolutionFailed when a lookup fails, and is then started
-    anew after a pause, the last good set being kept meanwhile.
+    equal set again; it raises ResolutionFailed when a lookup fails, and is then restarted
+    after a pause, the last good set being kept meanwhile.
     """
 
     def watch(self) -> AsyncIterator[Endpoints]:
-        """The whole set, at first and after each change."""
+        """The whole set, initially and after each change."""
         ...
 
 

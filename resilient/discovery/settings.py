@@ -20,14 +20,14 @@ class DnsSettings:
 
     `nameservers` are IP addresses, with a port if it is not `nameserver_port`; without any,
     those of the operating system are asked. `search` holds the domains that are appended to
-    a name with fewer than `ndots` dots; None means those of resolv.conf, or none for own
-    nameservers. `family` is "any", "ipv4" or "ipv6".
+    a name with fewer than `ndots` dots; None means those of resolv.conf, or none if
+    `nameservers` are given. `family` is "any", "ipv4" or "ipv6".
 
     A TTL counts as at least `min_ttl` and at most `max_ttl` seconds. Names are looked up
     again at `refresh_ratio` of their TTL, less up to a tenth of that, so that data in use
     is never older than its TTL while nameservers answer. `timeout` is the number of seconds
-    for one lookup, all nameservers and repetitions included; 5 is the default of
-    resolv.conf and dnspython.
+    for one lookup, all nameservers and retries included; 5 is the default of resolv.conf
+    and dnspython.
     """
 
     nameservers: Sequence[str] = ()
@@ -66,7 +66,7 @@ class DnsSettings:
 
     @property
     def rdtypes(self) -> tuple[str, ...]:
-        """The types of record to ask for."""
+        """The record types to ask for."""
         return _RDTYPES[self.family]
 
     def server_addresses(self) -> tuple[tuple[str, int], ...]:

@@ -19,13 +19,13 @@ from resilient.discovery.resolver import Endpoints
 from resilient.discovery.settings import DnsSettings
 
 _NOWHERE = "."
-"""The target that means: the service is decidedly not available at this domain."""
+"""The target that means "the service is decidedly not available at this domain"."""
 
 _WEIGHT_OF_ZERO = 0.01
 """The share of weight 0 beside the weight 1: "a very small chance of being selected"."""
 
 _QUESTIONS_AT_ONCE = 16
-"""Targets looked up at the same time, when their addresses did not come along."""
+"""Targets looked up at the same time, when the reply did not include their addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class _Found:
 @check.setting
 @dataclass(frozen=True, repr=False)
 class SrvResolver(DnsSettings):
-    """The targets of the SRV records of `name`, as `_http._tcp.orders.prod`.
+    """The targets of the SRV records of `name`, such as `_http._tcp.orders.prod`.
 
     The lowest priority becomes 0, the next 1, and so on. A target's weight is shared by its
     addresses; weight 0 counts as 0.01, unless all of its priority have weight 0: then they
-    are equal. The single target "." is an empty set, for it is an answer and no failure.
+    are equal. The single target "." is an empty set: an answer, not a failure.
     Addresses come from the reply itself or from A and AAAA records; a target whose lookup
     fails keeps the addresses that it had.
     """
@@ -57,7 +57,7 @@ class SrvResolver(DnsSettings):
         object.__setattr__(self, "name", names.ascii_name("srv.name", self.name))
 
     async def watch(self) -> AsyncIterator[Endpoints]:
-        """The endpoints, at first and whenever a lookup finds other ones."""
+        """The endpoints, initially and whenever a lookup finds different ones."""
         clock = asyncio.get_running_loop().time
         found: _Found | None = None
         endpoints: Endpoints | None = None
@@ -86,7 +86,7 @@ class SrvResolver(DnsSettings):
         return _Found(name, resolved, self._delay([reply, *replies], before), targets)
 
     async def _services(self, client: Client, known_name: str | None) -> tuple[str, Reply[SrvRecord]]:
-        """The first name of the search list that has SRV records, with them."""
+        """The first name of the search list that has SRV records, and its reply."""
         asked: dict[str, Mapping[str, Reply[SrvRecord]]] = {}
         for name in client.candidates(self.name):
             reply = await client.services(name)
@@ -115,7 +115,7 @@ class SrvResolver(DnsSettings):
 
 
 def resolve_targets(records: Iterable[SrvRecord], targets: Mapping[str, AddressReplies]) -> tuple[SrvRecord, ...]:
-    """The records that have addresses, from their own reply or from that for their target.
+    """The records that have addresses, from their own reply or from the one for their target.
 
     Addresses without a route are left out if others remain.
     """

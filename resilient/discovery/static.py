@@ -23,7 +23,7 @@ class StaticResolver:
             raise check.fault("static", [], "at least one endpoint")
 
     def endpoints(self) -> Endpoints:
-        """The endpoints, in their order."""
+        """The endpoints, in the order given."""
         return self.addresses
 
     async def watch(self) -> AsyncIterator[Endpoints]:
@@ -36,9 +36,9 @@ def static(entries: Iterable[Entry]) -> StaticResolver:
 
     An entry is "10.0.0.1:80", "[::1]:80", "orders-1:8080" or "/run/orders.sock", an
     Endpoint, a pair of one of these and a weight, or a mapping with the fields of Endpoint.
-    A name stays one endpoint: the operating system looks it up for each connection, which no
-    deadline bounds in threads. `dns` makes an endpoint of each address, ahead of calls. Raises
-    ConfigError for an entry that is none of these, and for no entries at all.
+    A name stays one endpoint: the operating system looks it up for each connection, and in
+    threads no deadline bounds that lookup. `dns` makes each address an endpoint, ahead of calls.
+    Raises ConfigError for an entry that is none of these, and if there are no entries.
     """
     if isinstance(entries, str):
         entries = (entries,)

@@ -1,4 +1,4 @@
-"""What the operating system knows about names and addresses, beside its nameservers."""
+"""What the operating system knows about names and addresses, apart from its nameservers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_
 
 
 def file_stamp(path: str) -> FileStamp | None:
-    """What changes whenever a file is written or replaced; None while there is none."""
+    """A value that changes whenever a file is written or replaced; None while there is no file."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -56,10 +56,10 @@ def parse_hosts(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 async def getaddrinfo(name: str, family: str) -> tuple[str, ...]:
-    """What the C library makes of a name (mDNS, NSS modules), or nothing.
+    """The addresses that the C library finds for a name (mDNS, NSS modules), or none.
 
-    It may block for long and cannot be cancelled. The thread is a daemon, unlike those of
-    an executor, so that it holds up neither the loop's end nor the interpreter's.
+    It may block for a long time and cannot be cancelled. The thread is a daemon, unlike those
+    of an executor, so that it delays the end of neither the loop nor the interpreter.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[tuple[str, ...]] = loop.create_future()
@@ -86,14 +86,14 @@ def _getaddrinfo(name: str, family: str) -> tuple[str, ...]:
 
 
 def routable(addresses: Sequence[str]) -> tuple[str, ...]:
-    """The addresses without those that no route leads to, or all of them if none is left."""
+    """The addresses that have a route, or all of them if none has."""
     if len(addresses) < 2:
         return tuple(addresses)
     return tuple(address for address in addresses if has_route(address)) or tuple(addresses)
 
 
 def has_route(address: str) -> bool:
-    """True if the kernel knows a way to an address: no packet is sent.
+    """True if the kernel has a route to an address; no packet is sent.
 
     Connecting a datagram socket only picks a route and a source address, as
     implementations of RFC 6724 do.

@@ -1,4 +1,4 @@
-"""Resolvers as text, as configuration has them: `dns:///orders:8080`."""
+"""Resolvers written as text, as in configuration: `dns:///orders:8080`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENTRY_POINTS = "resilient.resolvers"
 class Target:
     """The parts of `scheme://authority/path`; the slash before the path is not part of it.
 
-    `default_port` is the port of the service where the target tells none.
+    `default_port` is the port of the service if the target has none.
     """
 
     text: str
@@ -39,12 +39,12 @@ def parse_target(text: str, default_port: int | None = None) -> Resolver:
 
     static:///10.0.0.1:80,10.0.0.2:80      fixed addresses
     dns:///orders:8080                     A and AAAA records, from the system's nameservers
-    dns://10.0.0.53:5353/orders:8080       from this nameserver, or several with commas between
+    dns://10.0.0.53:5353/orders:8080       from this nameserver, or several, separated by commas
     srv:///_http._tcp.orders.prod          SRV records
     file:///etc/orders.json                a JSON or YAML file
 
     As in gRPC, `dns:orders:8080` means `dns:///orders:8080`. Other schemes come from entry
-    points. Raises ConfigError for a target that is not right, and for an unknown scheme.
+    points. Raises ConfigError for an invalid target, and for an unknown scheme.
     """
     target = split(text, default_port)
     factory = _BUILT_IN.get(target.scheme) or _registered(target)

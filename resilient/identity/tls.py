@@ -1,7 +1,7 @@
 """TLS contexts: built as the HTTP library builds them, but once for each setting.
 
 A context with the public certificate authorities takes some 50 ms to build and as much
-memory as a small program; a pool for each endpoint would pay that for each endpoint.
+memory as a small program; with a pool per endpoint, each endpoint would cost that much.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from resilient.core import forking
 CertTypes = str | tuple[str, str] | tuple[str, str, str]
 Factory = Callable[..., ssl.SSLContext]
 Versions = tuple[tuple[int, int] | None, ...]
-"""Modification time and inode of files: a file that was replaced is another."""
+"""Modification time and inode of files: a replaced file counts as a different one."""
 
 _contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
 _building = threading.Lock()
@@ -46,9 +46,9 @@ def ssl_context(
     """The context for these settings, which mean what they mean to `create`; shared.
 
     Settings with and without `http2` have different contexts, because the protocols offered
-    (ALPN) are a property of the context. So have other `versions` of the files that they
-    name. A ready SSLContext is used as given. Raises what
-    `create` raises: OSError for a file that cannot be read, ssl.SSLError for its contents.
+    (ALPN) are a property of the context. So do different `versions` of the files that they
+    name. A ready SSLContext is used as given. Raises what `create` raises: OSError for a file
+    that cannot be read, ssl.SSLError for its contents.
     """
     if isinstance(verify, ssl.SSLContext):
         return create(verify=verify, cert=cert, trust_env=trust_env) if cert else verify
@@ -84,14 +84,14 @@ def _version(path: str) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How servers are verified and which certificate is shown to them, as httpx spells it.
+    """How servers are verified and which certificate is shown to them, in httpx's terms.
 
     `verify`: True for the certificate authorities of the HTTP library, False for no
     verification, a path, or a ready SSLContext. `cert`: a path, `(cert, key)` or
     `(cert, key, password)`. `trust_env` lets SSL_CERT_FILE and SSL_CERT_DIR replace the
-    authorities. A setting that names files is read when it is built, so that a wrong path
-    fails there, and another one made later sees what has become of them; the default is read
-    at the first use of `context`.
+    authorities. The files that a setting names are read when it is created, so that a wrong
+    path fails there, and a setting created later sees changes to them; the default is read at
+    the first use of `context`.
     """
 
     verify: ssl.SSLContext | str | bool = True

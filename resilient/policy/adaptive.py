@@ -1,30 +1,31 @@
 """Limits that adapt: how many calls may be in flight is learnt from what becomes of them.
 
-AdaptiveLimit is for clients. What it goes down for are signs of overload (429, 503 with a
-`Retry-After` or `x-envoy-overloaded`, refused streams, timeouts) and nothing else: a client's
-latency has the network in it, and may rise for reasons that fewer calls do not cure. Latency
-only decides whether it goes up. Three rules:
+AdaptiveLimit is for clients. It goes down on signs of overload (429, 503 with a `Retry-After`
+or `x-envoy-overloaded`, refused streams, timeouts) and on nothing else: a client's latency
+includes the network, and may rise for reasons that fewer calls do not cure. Latency only
+decides whether it goes up. Three rules:
 
-- An attempt that met overload takes half a place. So a limit under which all fail is halved in
-  the time of one answer, and one under which a tenth fail loses a twentieth (DCTCP, RFC 8257,
-  reduces in proportion to what is marked, by half of it). There is no state per round trip.
-- A success adds a place, until a sign of overload comes (slow start); from then on a fifth of
-  a place in the time in which all in flight are answered, until none has come for 2 s. Only if
-  half of the limit is in use (Netflix's AIMDLimit), and in proportion to how far the latency
-  is below `tolerance` times its long-term average: it does not grow fast into a queue. A queue
-  that builds up slowly takes the average with it; what ends that are signs of overload, which
-  come with deadlines, or `maximum`.
-- Who came last is served first, and who could not be answered in time any more is not sent.
-  Under overload a queue in the order of arrival serves everybody too late (Facebook's adaptive
+- An attempt that met overload takes away half a place. So a limit under which all fail is
+  halved in the time of one answer, and one under which a tenth fail loses a twentieth (DCTCP,
+  RFC 8257, reduces in proportion to what is marked, by half of it). There is no state per round
+  trip.
+- A success adds a place, until a sign of overload comes (slow start); from then on, the
+  successes of a round trip together add a fifth of a place, until no sign has come for 2 s. It
+  grows only if half of the limit is in use (Netflix's AIMDLimit), and in proportion to how far
+  the latency is below `tolerance` times its long-term average, so it does not grow fast into a
+  queue. A queue that builds up slowly takes the average with it; that ends with signs of
+  overload, which come with deadlines, or at `maximum`.
+- The last to come is served first, and a call that can no longer be answered in time is not
+  sent. Under overload a first-in-first-out queue serves everybody too late (Facebook's adaptive
   LIFO; Maurer, "Fail at Scale", ACM Queue 2015).
 
 Simulated at 150 % of capacity with a deadline of 250 ms (tests/simulation/test_overload.py),
 one client keeps 95 to 100 % of what the servers can do, and ten clients 93 to 97 % where an
 endpoint has several workers; where it has one, ten clients that do not know of each other keep
-70 to 76 %, and no fixed limit more than 80 %. A queue in the order of arrival
-and doing without the latency rule each cost goodput in a first version, one seed.
+70 to 76 %, and no fixed limit more than 80 %. A first-in-first-out queue and
+leaving out the latency rule each cost goodput in a first version, one seed.
 
-GradientLimit is for servers, where latency is their own doing.
+GradientLimit is for servers, whose latency is their own.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ class AdaptiveLimit:
     """A limit on calls in flight that finds out by itself what a service can bear.
 
     It begins at `initial` (20, as Netflix's do) and moves between `minimum` and `maximum`,
-    down on 429, on 503 with a `Retry-After` or `x-envoy-overloaded` (without, it may be one endpoint's
-    fault), refused streams and timeouts, up on successes. `tolerance`: times the
-    long-term average of latency at which it stops going up (1.5, as Netflix's Gradient2).
-    `max_queue`: calls that may wait for a place, the latest first; `queue_timeout`: for so many
-    seconds at most, and no longer than leaves time for an answer before the deadline.
+    down on 429, on 503 with a `Retry-After` or `x-envoy-overloaded` (with neither, it may be one
+    endpoint's fault), refused streams and timeouts, up on successes. `tolerance`: the multiple of
+    the long-term average latency at which it stops going up (1.5, as in Netflix's Gradient2).
+    `max_queue`: calls that may wait for a place, the latest served first; `queue_timeout`: the
+    most seconds that they wait, and never so long that no time is left for an answer before the
+    deadline.
 
     Where there are more clients than places, a limit cannot go below one each: add a Throttle.
     """
@@ -81,10 +83,10 @@ class AdaptiveLimit:
 class GradientLimit:
     """A limit on calls in flight that follows latency: Netflix's Gradient2.
 
-    For a place where latency is the service's own doing, such as its inbound side. It falls
-    when latency rises above `tolerance` times its long-term average, at most by half, and
-    rises otherwise by as many as may queue (4). Defaults are Netflix's: from 20 at first
-    between 20 and 200, tolerance 1.5. Waiting as for Limit.
+    For a place where latency is the service's own, such as its inbound side. It falls when
+    latency rises above `tolerance` times its long-term average, at most by half, and otherwise
+    rises by the number of calls that may queue (4). Defaults are Netflix's: 20 at first, between
+    20 and 200, tolerance 1.5. Calls wait as for Limit.
     """
 
     initial: int = 20
@@ -176,7 +178,7 @@ class AdaptiveState(MovingState):
         self._overloaded_at = float("-inf")
 
     def _next(self) -> Waiter:
-        """Take out who came last: of all that wait it has the best prospect of being in time."""
+        """Remove and return the latest waiter: of all, it has the best chance of being in time."""
         return self._queue.pop()
 
     def patience(self, left: float | None) -> float:
@@ -190,7 +192,7 @@ class AdaptiveState(MovingState):
             if self._is_binding:
                 self._grow(now)
         elif outcome.is_overload and (outcome.reason != "timeout" or outcome.seconds >= self._latency.short):
-            # What was cut off sooner than answers usually come tells nothing.
+            # What was cut off sooner than answers usually come says nothing.
             self._cut(now)
 
     def _grow(self, now: float) -> None:
@@ -204,7 +206,7 @@ class AdaptiveState(MovingState):
     def _cut(self, now: float) -> None:
         self._overloaded_at = now
         self._slow_start_until = max(min(self._slow_start_until, self.limit) - _CUT, self._minimum)
-        # Of a limit that is far above what is in use one cannot say that this much is borne.
+        # A limit far above what is in use does not show that the service can bear that much.
         self._move(min(self.limit, max(2.0 * self.in_flight, 1.0)) - _CUT)
 
 
@@ -220,7 +222,7 @@ class GradientState(MovingState):
         self._long = 0.0
 
     def observe(self, outcome: Outcome, now: float) -> None:  # noqa: ARG002
-        """Learn from an attempt: from successes alone, for a failure may be fast."""
+        """Learn from an attempt: from successes alone, since a failure may be fast."""
         if outcome.kind is not Kind.SUCCESS:
             return
         seconds = max(outcome.seconds, 1e-9)

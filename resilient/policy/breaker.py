@@ -1,6 +1,6 @@
 """Breaker: stops calls to a service that fails, and lets a few through to see if it still does.
 
-CLOSED passes, OPEN refuses, HALF-OPEN lets probes through: the words of the field, and of
+CLOSED passes, OPEN refuses, HALF-OPEN lets probes through: the terms of the field, and of
 pybreaker.
 """
 
@@ -49,7 +49,7 @@ class Breaker:
     result still counts if it comes.
 
     Only SUCCESS and FAILURE count. REFUSED and IGNORED are no evidence: cancellation does
-    nothing, and a probe that ends so makes room for another.
+    nothing, and a probe that ends this way makes room for another.
 
     Defaults: half of at least 20 results in 10 s, in ten buckets; 5 s; one probe. All are
     Hystrix's, and Polly and Linkerd have the same break or window. Like Polly, it can open
@@ -58,17 +58,17 @@ class Breaker:
     `storage`: any pybreaker storage. One in memory is used in place; any other may do I/O,
     and is read and written off the request path, every `sync_interval` seconds, so that a
     breaker which opens or closes in one process does so in all. A storage holds one circuit:
-    services with the same one open together. Give a remote one's client a timeout (Redis:
-    `socket_timeout`): a thread waits for it. `listeners`: pybreaker listeners. They are
-    called at once, on the thread or event loop of the call, under no lock of ours; what one
-    raises does not reach the call.
+    services with the same one open together. Give the client of a remote storage a timeout
+    (Redis: `socket_timeout`): a thread waits for it. `listeners`: pybreaker listeners. They are
+    called at once, on the thread or event loop of the call, with none of our locks held; what
+    one raises does not reach the call.
 
     `Breaker(circuit_breaker)` takes everything from a ready `pybreaker.CircuitBreaker`, and
-    no other setting beside it: `fail_max` is `consecutive_failures`, `reset_timeout` is
+    accepts no other setting beside it: `fail_max` is `consecutive_failures`, `reset_timeout` is
     `break_duration`, `success_threshold` is `probes`, as they are now; listeners, exclusions,
-    storage and `open()` / `close()` by hand, whenever they change. Excluded exceptions are
-    no evidence. (To pybreaker they are successes, so that failures which alternate with
-    excluded ones never open it.)
+    storage and `open()` / `close()` by hand are followed whenever they change. Excluded
+    exceptions are no evidence. (To pybreaker they are successes, so failures that alternate
+    with excluded ones never open it.)
     """
 
     circuit_breaker: CircuitBreaker | None = None
@@ -153,7 +153,7 @@ class Breaker:
         return BreakerState(self, name, circuit, remote=None if storage is local else storage)
 
     def _new_circuit_breaker(self, name: str, storage: CircuitMemoryStorage) -> CircuitBreaker:
-        """What listeners are given where the user brought none."""
+        """The breaker that listeners are given if the user brought none."""
         return CircuitBreaker(
             fail_max=self.consecutive_failures or sys.maxsize,
             reset_timeout=self.break_duration,

@@ -1,4 +1,4 @@
-"""The machine of a breaker: from phase to phase, by the results of its permits."""
+"""The state machine of a breaker: from phase to phase, by the results of its permits."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class BreakerState:
     """The breaker of one service. A call asks `admit` and feeds its Permit.
 
-    The state is what the storage says; the phase is what we know beside it. Where they
-    differ, somebody else has written the storage, and the phase follows at the next call.
+    The state is what the storage says; the phase is what we know besides. Where they differ,
+    somebody else has written to the storage, and the phase follows at the next call.
     Failures, probes and transitions are counted under one lock; passing and succeeding while
     CLOSED, and being refused while OPEN, need none.
     """
@@ -34,7 +34,7 @@ class BreakerState:
         self.remote = remote
         """A storage that others share, which only a mirror may touch; or None."""
         self.untold: Phase | None = None
-        """Our latest OPEN or CLOSED that `remote` has not been told."""
+        """Our latest OPEN or CLOSED that `remote` has not been told of."""
         self._circuit = circuit
         self._storage = circuit.storage
         self._lock = allocate_lock()
@@ -60,13 +60,13 @@ class BreakerState:
         return phase.until if isinstance(phase, Open) else None
 
     def remaining(self, now: float) -> float:
-        """Seconds until a call may pass, should no result come before; 0.0 if one may now."""
+        """Seconds until a call may pass, if no result comes first; 0.0 if one may now."""
         self._follow(now)
         with self._lock:
             return self._phase.admits_at(now) - now
 
     def admit(self, now: float) -> Permit | None:
-        """Leave for one call; None if it is refused."""
+        """A permit for one call; None if it is refused."""
         phase = self._phase
         if self._storage.state != phase.name:
             phase = self._follow(now)
@@ -87,7 +87,7 @@ class BreakerState:
         return permit
 
     def _grant(self, now: float) -> Permit | None:
-        """A permit of the present phase, under the lock."""
+        """A permit of the current phase, under the lock."""
         phase = self._phase
         if isinstance(phase, Closed):
             return Permit(self, phase)
@@ -167,14 +167,14 @@ class BreakerState:
         return Closed(self.setting.window)
 
     def _enter(self, phase: Phase) -> Change | None:
-        """Go over to `phase` by a decision of ours, under the lock."""
+        """Change to `phase` by our own decision, under the lock."""
         self._phase = phase
         if not isinstance(phase, HalfOpen):
             self.untold = phase
         return self._circuit.turn(phase.name)
 
     def _follow(self, now: float) -> Phase:
-        """The present phase, made after the storage if somebody else has written that."""
+        """The current phase, made from the storage if somebody else has written to it."""
         change = None
         with self._lock:
             if self._storage.state != self._phase.name:
@@ -190,9 +190,9 @@ class BreakerState:
         return HalfOpen(self.setting.probes) if state == STATE_HALF_OPEN else self._new_closed()
 
     def adopt(self, state: str, now: float, age: float = 0.0) -> bool:
-        """Follow another process, which went over to OPEN or CLOSED `age` seconds ago.
+        """Follow another process, which changed to OPEN or CLOSED `age` seconds ago.
 
-        False, and nothing is done, if there is news of our own to tell first.
+        False, and nothing is done, if there is a change of our own to pass on first.
         """
         change = None
         with self._lock:
@@ -205,12 +205,12 @@ class BreakerState:
         return True
 
     def told(self, phase: Phase) -> None:
-        """The shared storage knows of `phase` now; what came later it has yet to be told."""
+        """The shared storage knows of `phase` now, but not yet of what came later."""
         with self._lock:
             if self.untold is phase:
                 self.untold = None
 
     @property
     def opened_at(self) -> datetime | None:
-        """When it opened last, on the wall clock: for other users of the storage."""
+        """When it last opened, on the wall clock: for other users of the storage."""
         return self._storage.opened_at

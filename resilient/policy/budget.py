@@ -8,17 +8,17 @@ retry, 20 %, 10 a second) with three changes. Its window of 10 s keeps what calm
 spend, and the first seconds of a fault spend it all at once: ours is 2 s. Its floor of
 `min_per_second` is there for the whole window at once, 100 retries at a cold start with its
 defaults; ours refills at that rate and holds one second's worth, 5 at least, so that a process
-which has just begun can retry too. And it adds the floor to the share, so that 80 requests a
-second of which a third fails make 1.33 attempts each with a budget of "20 %"; ours is the larger
-of the two (as Envoy's `budget_percent` and `min_retry_concurrency`), for a floor says how little
-it may be, not how much comes on top: a retry is paid for by both, as far as they have it. So
-where all calls are alike, over any time t:
+which has just started can retry too. And it adds the floor to the share, so 80 requests a second,
+a third of which fail, make 1.33 attempts each with a budget of "20 %"; ours is the larger of the
+two (as Envoy's `budget_percent` and `min_retry_concurrency`), since a floor is the least that is
+allowed, not an extra: a retry is paid for from both, as far as they reach. So where all calls are
+alike, over any time t:
 retries <= max(ratio * calls in (t + window), min_per_second * t + max(min_per_second, 5)).
 
-A budget belongs to a process. The floor is for services of little traffic; ten processes that
+A budget belongs to a process. The floor is for services with little traffic; ten processes that
 share 200 requests a second have more retries from their floors than from their shares, and make
 1.54 attempts per call if 90 % fail, against 1.21 with a floor of 1 (simulated). A large fleet
-divides its floor.
+should divide the floor among its processes.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class BudgetState:
         return True
 
     def give_back(self, now: float) -> None:
-        """Take the latest withdrawal back: the attempt was not made."""
+        """Undo the latest withdrawal: the attempt was not made."""
         self._bring_up(now)
         (taken, reserve), self._taken = self._taken, (0.0, 0.0)
         self._slots[self._index] += taken
@@ -117,7 +117,7 @@ class BudgetState:
         return max(0.0, self._balance, self._reserve)
 
     def _bring_up(self, now: float) -> None:
-        """Bring both up to `now`."""
+        """Bring the balance and the reserve up to `now`."""
         if now >= self._slot_end:
             self._turn(now)
         since = self._reserve_at if self._reserve_at is not None else now

@@ -2,9 +2,9 @@
 
 pybreaker's own `open()`, `half_open()` and `close()` call the listeners inside its lock, and
 when one of them raises, the storage is never written. So they are called on a second breaker
-over the same storage which nobody listens to, and the listeners are told afterwards, outside
-of all locks. The wall clock that pybreaker reads there (`opened_at`) is for other users of
-the storage: nothing of ours is decided by it.
+over the same storage, one without listeners, and the listeners are told afterwards, outside
+all locks. The wall clock that pybreaker reads there (`opened_at`) is for other users of the
+storage: nothing here is decided by it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _STATES: dict[str, Callable[[CircuitBreaker, CircuitBreakerState], Any]] = {
 
 
 class UnsuccessfulResponse(Exception):
-    """What `listener.failure` gets when a call failed by its response; `outcome` has that."""
+    """What `listener.failure` gets when a call failed because of its response, which `outcome` has."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.reason)
@@ -55,9 +55,9 @@ def storage_of(breaker: CircuitBreaker) -> CircuitBreakerStorage:
 
 
 class Circuit:
-    """One circuit: its CircuitBreaker, the storage that says its state, and its listeners.
+    """One circuit: its CircuitBreaker, the storage that holds its state, and its listeners.
 
-    `storage` is in memory: it is read at every call.
+    `storage` is in memory: it is read on every call.
     """
 
     __slots__ = ("_call", "_on_listener_error", "_scribe", "breaker", "storage")
@@ -72,7 +72,7 @@ class Circuit:
         self._on_listener_error = on_listener_error
 
     def after_fork(self) -> None:
-        """In a forked child: the lock of the old one may be held for ever."""
+        """In a forked child: the lock of the old one may be held forever."""
         self._scribe = CircuitBreaker(state_storage=self.storage)
 
     def turn(self, state: str) -> Change | None:
@@ -86,7 +86,7 @@ class Circuit:
         return self.show()
 
     def show(self) -> Change | None:
-        """Let `breaker` show the state of the storage; None if it did, and its listeners know."""
+        """Let `breaker` show the state of the storage; None if it already did, and its listeners know."""
         old: CircuitBreakerState = self.breaker._state  # noqa: SLF001 - `state` would call listeners, or do I/O
         if old.name == self.storage.state:
             return None
@@ -97,7 +97,7 @@ class Circuit:
     def excludes(self, error: BaseException | None) -> bool:
         """True if the user excluded this error.
 
-        Not by `is_system_error`: that one calls an exception class with a metaclass of its
+        It does not use `is_system_error`, which calls an exception class with a metaclass of its
         own as if it were a predicate, and so excludes everything.
         """
         return error is not None and any(self._matches(item, error) for item in self.breaker.excluded_exceptions)
@@ -107,7 +107,7 @@ class Circuit:
             return isinstance(error, exclusion)
         try:
             return bool(exclusion(error))
-        except Exception as failure:  # noqa: BLE001 - a predicate of the user's, which must not break the call
+        except Exception as failure:  # noqa: BLE001 - a user's predicate must not break the call
             self._on_listener_error(failure)
             return False
 
@@ -132,7 +132,7 @@ class Circuit:
         for listener in self.breaker.listeners:
             try:
                 getattr(listener, event)(self.breaker, *args)
-            except Exception as failure:  # noqa: BLE001 - a listener of the user's, which must not break the call
+            except Exception as failure:  # noqa: BLE001 - a user's listener must not break the call
                 self._on_listener_error(failure)
 
 

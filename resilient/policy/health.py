@@ -1,7 +1,7 @@
-"""Active health checks: when an endpoint is asked, and what its answers make of it.
+"""Active health checks: when an endpoint is checked, and what follows from its answers.
 
 The defaults, the names and the rules are those of Envoy's health checker. One differs: traffic
-is the better check, so that endpoints that get any are not asked (`only`).
+is the better check, so endpoints that get any are not checked (`only`).
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _HOST = re.compile(r"[^\s/?#@\\]+")
 @check.setting
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """How endpoints are asked for their health, and how often. All times in seconds.
+    """How the health of endpoints is checked, and how often. All times in seconds.
 
     `protocol`: "http" asks for `path` and expects one of `expected_statuses` (200);
     "tcp" is content with a connection; "grpc" calls `grpc.health.v1.Health/Check` for the
     service `grpc_service` ("" for the server as a whole) and needs the package h2.
-    `scheme`: "https" for checks over TLS, since only requests tell the scheme of a service;
+    `scheme`: "https" for checks over TLS, since only requests name the scheme of a service;
     `verify`: True for the usual certificate authorities, a path for others, False for none.
     `host`: what checks call the endpoint (Host header, TLS name); None for the service's name.
 
-    `only`: which endpoints are asked. "idle" (default): those that got no request since their
+    `only`: which endpoints are checked. "idle" (default): those that got no request since their
     last check, are ejected or are unhealthy; "new": those that join a set in use, until they
     first answer, so that a connection is made before a request needs one; "all".
     `interval`: between checks of an endpoint (10), `unhealthy_interval` while it is unhealthy;
-    `unhealthy_edge_interval`, `healthy_edge_interval`: the first time after it became so;
-    None for the one that holds afterwards. `no_traffic_interval`: while the service was never
-    called (60). `jitter_ratio`: up to so much of each is added at random (0.1), and the first
-    check comes at a random moment of the first interval: processes that start together do not
-    ask together.
-    `timeout`: of one check (1). `unhealthy_threshold`: checks in a row that have no answer
-    until an endpoint gets no requests (3); an unexpected status does that at once, but for
-    `retriable_statuses`. `healthy_threshold`: good checks in a row until it gets requests
+    `unhealthy_edge_interval`, `healthy_edge_interval`: the first interval after it became so;
+    None for the one that applies afterwards. `no_traffic_interval`: while the service has never
+    been called (60). `jitter_ratio`: up to this share of each is added at random (0.1), and the
+    first check comes at a random moment of the first interval, so processes that start together
+    do not check together.
+    `timeout`: of one check (1). `unhealthy_threshold`: unanswered checks in a row after which an
+    endpoint gets no requests (3); an unexpected status does that at once, except for
+    `retriable_statuses`. `healthy_threshold`: good checks in a row after which it gets requests
     again (2); one is enough for an endpoint that is new.
-    `restores_ejected`: as many good checks end an ejection too (Envoy's
+    `restores_ejected`: the same number of good checks ends an ejection too (Envoy's
     `successful_active_health_check_uneject_host`).
     """
 
@@ -108,7 +108,7 @@ class HealthCheck:
     def lease(self) -> float:
         """Seconds for which a verdict holds unless a check renews it.
 
-        So that nobody is kept out for ever by a checker that is gone, as after a fork.
+        So no endpoint is kept out forever by a checker that is gone, as after a fork.
         """
         unhealthy = self.interval if self.unhealthy_interval is None else self.unhealthy_interval
         longest = max(unhealthy, self.unhealthy_edge_interval or 0.0)
@@ -118,8 +118,8 @@ class HealthCheck:
 class HealthState:
     """What checks have found out about one endpoint.
 
-    It counts as healthy until they say otherwise, but for one that is `new` to a set in use:
-    that is unhealthy until its first good check.
+    It counts as healthy until they say otherwise, except one that is `new` to a set in use,
+    which is unhealthy until its first good check.
     """
 
     __slots__ = ("_good", "_is_edge", "_needed", "_run", "_setting", "healthy")
@@ -148,12 +148,12 @@ class HealthState:
         return True
 
     def fail(self) -> None:
-        """It was heard elsewhere that the endpoint is unhealthy."""
+        """The endpoint was found to be unhealthy in some other way."""
         if self.healthy:
             self._turn(healthy=False)
 
     def recovers(self, *, ok: bool) -> bool:
-        """Count a check of an ejected endpoint; True if it has proved well, and may come back."""
+        """Count a check of an ejected endpoint; True if it has proved healthy, and may come back."""
         self._good = self._good + 1 if ok else 0
         if not self._setting.restores_ejected or self._good < self._setting.healthy_threshold:
             return False

@@ -15,10 +15,10 @@ from resilient.core.outcome import Kind, Outcome
 from resilient.policy.budget import RetryBudget
 from resilient.policy.percentile import MovingPercentile
 
-_KNOWN = 5  # samples of a route that say more about it than all of the service do: their maximum, mostly
+_KNOWN = 5  # samples of a route that say more about it than all those of the service: mostly their maximum
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)", re.ASCII)
 MAX_ROUTES = 32
-"""Routes of a service whose latencies are told apart; the one with the fewest samples makes room."""
+"""Routes of a service whose latencies are kept apart; the one with the fewest samples makes room."""
 
 
 @check.setting
@@ -26,10 +26,10 @@ MAX_ROUTES = 32
 class Hedge:
     """When to start a second attempt beside one that takes long.
 
-    `delay`: seconds, or a percentile of the recent latencies of the request's route such as "p95";
-    of the whole service while fewer than 5 are known of the route, and nothing is hedged while
-    they are fewer than 20 of the service. `max_extra_ratio`: hedges per call, at most;
-    each draws from the retry budget as well. `minimum_delay`: a percentile below it counts as
+    `delay`: seconds, or a percentile such as "p95" of the recent latencies of the request's route;
+    of the whole service while fewer than 5 are known for the route, and then nothing is hedged
+    while fewer than 20 are known for the service. `max_extra_ratio`: hedges per call, at most;
+    each draws from the retry budget as well. `minimum_delay`: a percentile below it is raised to
     it (Finagle: 1 ms).
 
     Only what is idempotent and has a body that can be sent twice is hedged. A failure never
@@ -71,12 +71,12 @@ class HedgeState:
         self.setting = setting
         self._latencies = MovingPercentile(_percentile(setting.delay)) if isinstance(setting.delay, str) else None
         self._routes: dict[Hashable, MovingPercentile] = {}
-        # No floor: a client of few requests would exceed the share by it (Finagle's
+        # No floor: a client with few requests would exceed the share by it (Finagle's
         # maxExtraLoad has none either).
         self._budget = RetryBudget(ratio=setting.max_extra_ratio, min_per_second=0).bind()
 
     def begin(self, now: float, route: Hashable | None = None) -> float | None:
-        """Count a call; seconds after which it may be hedged, or None if nothing is known."""
+        """Count a call; returns the seconds after which it may be hedged, or None if nothing is known."""
         self._budget.deposit(now)
         if self._latencies is None:
             return float(self.setting.delay)
@@ -89,7 +89,7 @@ class HedgeState:
     def observe(self, outcome: Outcome, now: float, route: Hashable | None = None) -> None:
         """Learn the latency of an attempt.
 
-        Of successes, timeouts and losers: these say how long one may have to wait. A failure
+        Only of successes, timeouts and losers: these say how long one may have to wait. A failure
         is often fast, and would drag the delay down (Finagle).
         """
         if self._latencies is None:
@@ -104,7 +104,7 @@ class HedgeState:
         if known is None:
             assert self._latencies is not None
             if len(self._routes) >= MAX_ROUTES:
-                # A copy in one step, and no lock: two threads may each make room, and one for nothing.
+                # A copy in one step, and no lock: two threads may each make room, one of them for nothing.
                 rarest = min(list(self._routes.items()), key=lambda one: one[1].samples)[0]
                 self._routes.pop(rarest, None)
             known = self._routes[route] = MovingPercentile(self._latencies.ratio, minimum=_KNOWN)
@@ -115,5 +115,5 @@ class HedgeState:
         return self._budget.withdraw(now)
 
     def give_back(self, now: float) -> None:
-        """Take a withdrawal back: the hedge was not made."""
+        """Undo a withdrawal: the hedge was not made."""
         self._budget.give_back(now)

@@ -6,7 +6,7 @@ literature calls it a bulkhead.
 
 from __future__ import annotations
 
-from _thread import RLock  # re-entrant: a response that is collected gives its place back anywhere
+from _thread import RLock  # re-entrant: a garbage-collected response gives its place back at any point
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -49,9 +49,9 @@ class LimitPolicy(Protocol):
 
 
 class Waiter(Protocol):
-    """Somebody who waits for a place; `wake` may be called from any thread.
+    """A call that waits for a place; `wake` may be called from any thread.
 
-    False means that nobody is there any more (its event loop has ended).
+    False means that nobody is waiting any more (its event loop has ended).
     """
 
     def wake(self) -> bool:
@@ -62,8 +62,8 @@ class Waiter(Protocol):
 class LimitState:
     """The calls in flight and those that wait. A place is given back by `release`.
 
-    A response that is collected releases its place at any moment, in a thread that may be
-    just inside one of these methods: the lock does not keep that out.
+    A response may be garbage-collected, and release its place, at any moment, even in a thread
+    that is inside one of these methods: the lock does not keep that out.
     """
 
     __slots__ = ("_lock", "_queue", "in_flight", "max_in_flight", "max_queue", "queue_timeout")
@@ -90,7 +90,7 @@ class LimitState:
             return False
 
     def enqueue(self, waiter: Waiter) -> bool | None:
-        """True: it has a place. None: it waits, and `wake` will tell. False: the queue is full."""
+        """True: it has a place. None: it waits until `wake` is called. False: the queue is full."""
         with self._lock:
             if self.in_flight < self.max_in_flight and not self._queue:
                 self.in_flight += 1
@@ -98,12 +98,12 @@ class LimitState:
             if len(self._queue) >= self.max_queue:
                 return False
             self._queue.append(waiter)
-        if self.in_flight < self.max_in_flight:  # given back when it was not yet in the queue
+        if self.in_flight < self.max_in_flight:  # a place was given back before it was in the queue
             self._fill()
         return None
 
     def abandon(self, waiter: Waiter) -> bool:
-        """Stop waiting. False if the place had already been given: it is the waiter's then."""
+        """Stop waiting. False if the waiter has already been given a place, which it then holds."""
         with self._lock:
             try:
                 self._queue.remove(waiter)
@@ -112,7 +112,7 @@ class LimitState:
             return True
 
     def release(self) -> None:
-        """Give a place back; one that waits gets it."""
+        """Give a place back; a waiter gets it, if there is one."""
         with self._lock:
             self.in_flight -= 1
         if self._queue:
@@ -127,7 +127,7 @@ class LimitState:
                 self.in_flight += 1
                 try:
                     waiter = self._next()
-                except IndexError:  # a place that was given back just now went to the last of them
+                except IndexError:  # a place given back just now went to the last waiter
                     self.in_flight -= 1
                     return
             if not waiter.wake():
@@ -135,11 +135,11 @@ class LimitState:
                     self.in_flight -= 1
 
     def _next(self) -> Waiter:
-        """Take out of the queue who is next: who came first. IndexError: nobody; the lock is held."""
+        """Remove and return the next waiter, the oldest; IndexError if there is none. The caller holds the lock."""
         return self._queue.popleft()
 
     def patience(self, left: float | None) -> float:
-        """Seconds that a call may wait for a place if it has `left` in all; 0 or less: none."""
+        """Seconds that a call with `left` seconds in all may wait for a place; none if 0 or less."""
         return self.queue_timeout if left is None else min(self.queue_timeout, left)
 
     def observe(self, outcome: Outcome, now: float) -> None:

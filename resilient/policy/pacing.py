@@ -10,21 +10,21 @@ from resilient.core import check
 from resilient.core.outcome import Outcome
 from resilient.policy.quota import quota
 
-_LONGEST = 300.0  # seconds for which a header is believed (Envoy's and Linkerd's cap of Retry-After)
+_LONGEST = 300.0  # seconds for which a header is believed (Envoy's and Linkerd's cap on Retry-After)
 _JITTER = 0.1  # of the time to a reset, so that clients do not all come back at that moment
 
 
 @check.setting
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """Delays calls when more want to be sent than the peer's headers say are left.
+    """Delays calls when there are more to send than the peer's headers say are left.
 
     It reads `RateLimit` (draft-ietf-httpapi-ratelimit-headers), `RateLimit-Remaining` and
-    `-Reset`, and both with `X-` in front; after a 429 or 503 its `Retry-After` holds, and not
-    they. While less is left than is in flight and waiting, calls are sent at intervals of the
-    time to the reset divided by what is left, with jitter. `max_delay`: seconds that a call is
-    delayed at most (1). No call is refused, and none is delayed beyond its deadline: then it is
-    sent at once, since what the peer says then is more than we know.
+    `-Reset`, and both with `X-` in front; after a 429 or 503 its `Retry-After` holds instead.
+    While fewer are left than are in flight and waiting, calls are sent at intervals of the time
+    to the reset divided by what is left, with jitter. `max_delay`: the most seconds that a call
+    is delayed (1). No call is refused, and none is delayed beyond its deadline: such a call is
+    sent at once, since the peer's answer says more than we know.
     """
 
     max_delay: check.Seconds = 1.0
@@ -54,7 +54,7 @@ class PacingState:
         return now < self._until
 
     def delay(self, in_flight: int, left: float | None, now: float, rng: Random) -> float:
-        """Seconds for which a call has to wait that has `left` in all; its turn is taken."""
+        """Seconds that a call with `left` seconds in all has to wait; takes its turn."""
         seconds = self._until - now
         if seconds <= 0:
             return 0.0
@@ -63,7 +63,7 @@ class PacingState:
         if in_flight + waiting < self.remaining:
             return 0.0
         turn = max(self._next, now) + interval * (0.5 + rng.random())
-        # Nobody waits longer than until there is more, and then they do not all go at once.
+        # Nobody waits past the reset, but for jitter: they must not all go at once.
         turn = min(turn, self._until + seconds * _JITTER * rng.random())
         wait = min(turn - now, self._max_delay)
         if left is not None and wait >= left:
@@ -72,7 +72,7 @@ class PacingState:
         return wait
 
     def observe(self, outcome: Outcome, now: float) -> None:
-        """Read what a response tells. A `Retry-After` is for now, whatever is left for later."""
+        """Read what a response says. A `Retry-After` applies now, whatever is left for later."""
         if outcome.retry_after is not None:
             self._hear(0, outcome.retry_after, now)
             return

@@ -13,8 +13,8 @@ class MovingPercentile:
     """The percentile of what was recorded within the last one to two `window`s.
 
     Two histograms with logarithmic buckets, one being filled, one kept: the older goes when
-    the younger is full in time. The answer is looked up anew after every 32 samples. There is none
-    before the `minimum`: few samples say little about a tail.
+    the younger has covered a window. The answer is looked up again after every 32 samples. There
+    is none before the `minimum`: few samples say little about a tail.
     """
 
     __slots__ = ("_answer", "_current", "_ends", "_minimum", "_previous", "ratio", "samples", "window")
@@ -27,7 +27,7 @@ class MovingPercentile:
         self._previous = [0] * _BUCKETS
         self._ends: float | None = None
         self.samples = 0
-        """How many were recorded in its life."""
+        """How many were recorded in all."""
         self._answer: float | None = None
 
     def record(self, seconds: float, now: float) -> None:
@@ -60,5 +60,5 @@ class MovingPercentile:
         return None
 
     def value(self) -> float | None:
-        """Seconds; None while too little was recorded."""
+        """Seconds; None while too little has been recorded."""
         return self._answer

@@ -50,7 +50,7 @@ class Open:
 
 
 class HalfOpen:
-    """Probes pass, as many at a time as successes are `missing`. To be asked under the lock."""
+    """Probes pass, as many at a time as there are successes `missing`. Call it under the lock."""
 
     __slots__ = ("missing", "probes")
     name: ClassVar[str] = STATE_HALF_OPEN
@@ -60,7 +60,7 @@ class HalfOpen:
         self.probes: list[Probe] = []
 
     def admits_at(self, now: float) -> float:
-        """The first time from `now` on at which a call passes, should no result come before."""
+        """The first time from `now` on at which a call passes, if no result comes first."""
         ends = [probe.lease_end for probe in self.probes]  # each read once: a probe may end meanwhile
         leases = sorted(end for end in ends if end > now)
         return now if len(leases) < self.missing else leases[len(leases) - self.missing]
@@ -76,7 +76,7 @@ Granting = Closed | HalfOpen
 
 
 class Permit:
-    """Leave for one call. `observe` takes effect once, however often it is called."""
+    """Permission for one call. `observe` takes effect once, however often it is called."""
 
     __slots__ = ("_phase", "_state")
 
@@ -97,7 +97,7 @@ class Permit:
 
 
 class Probe(Permit):
-    """Leave for one call of a breaker that is HALF-OPEN."""
+    """Permission for one call of a breaker that is HALF-OPEN."""
 
     __slots__ = ("lease_end",)
 

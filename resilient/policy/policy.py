@@ -36,7 +36,7 @@ class _Unset:
         return "UNSET"
 
     def __reduce__(self) -> str:
-        return "UNSET"  # one of its kind, also after a copy
+        return "UNSET"  # the only one, also after a copy
 
 
 UNSET = _Unset()
@@ -48,15 +48,15 @@ UNSET = _Unset()
 class Policy:
     """How calls are made: for a client, a service, or a function that it decorates.
 
-    A value: equal policies are interchangeable, and `replace` gives another one. What it
-    counts (breaker, budget, limit) is born when it is bound to a service or a function.
+    A value: equal policies are interchangeable, and `replace` gives another one. The counts
+    behind it (breaker, budget, limit) are created when it is bound to a service or a function.
 
     `timeout`: seconds for the whole call, retries, pauses and the response body included.
     Default None: httpx's own `timeout=` still bounds each operation, as it always did.
     `attempt_timeout`: seconds for one attempt up to the response's headers (its body too,
     unless the response is streamed); not applied to the last one if the call has a deadline.
     `retry`: None for no retries. `breaker`: a Breaker, or a ready `pybreaker.CircuitBreaker`.
-    Default None: a breaker refuses healthy calls as well, so it is for you to ask for.
+    Default None: a breaker refuses healthy calls as well, so you have to ask for one.
     `balancer`: PeakEwma by default. `outlier`: ejection of endpoints that fail; None for none.
     `health`: active checks of endpoints, by a thread of the Mesh; None for none.
     `failover`: how calls are shared among priorities, regions and zones.
@@ -64,9 +64,9 @@ class Policy:
     Default 30, as for one that was ejected (`OutlierDetection.ramp`).
     `hedge`: a second attempt beside a slow one; None for none.
     `limit`: calls in flight; None for no limit. `throttle`: refusal of calls at random while
-    the service is overloaded; None for none. `pacing`: calls are spread when the service tells
-    that few are left of its rate limit; None for at once. `fallback`: for decorated functions: what a
-    call that failed returns, or a function of its arguments that makes it.
+    the service is overloaded; None for none. `pacing`: calls are spread out when the service says
+    that few are left of its rate limit; None to send them at once. `fallback`: for decorated
+    functions: what a failed call returns, or a function of its arguments that makes it.
     `classifier`: what counts as success; None for the default of the protocol.
     """
 
@@ -116,34 +116,34 @@ class Policy:
         return dataclasses.replace(self, **changes)
 
     def __call__(self, function: F) -> F:
-        """Decorate a function, `def` or `async def`: each of its calls goes under this policy.
+        """Decorate a function, `def` or `async def`: each of its calls runs under this policy.
 
         It keeps its signature, and gets a breaker, a budget and a limit of its own, shared by
-        all its calls (a method: by all instances) and shown by `function.bound`. What it
-        returns is a success, what it raises a failure that is worth a retry, unless
+        all its calls (a method: by all instances) and shown by `function.bound`. Whatever it
+        returns is a success, and whatever it raises is a failure that is worth a retry, unless
         `Retry.retry` or `classifier` says otherwise. When no retry is left, the last exception
         is raised as it was, with `.report` and a note about the attempts, or the last result
-        returned. CancelledError, KeyboardInterrupt and their like pass through at once.
+        is returned. CancelledError, KeyboardInterrupt and the like pass through at once.
 
         `timeout` and `attempt_timeout` cancel a coroutine. A thread cannot be interrupted: a
-        function that is not async runs on, the calls of ours inside it end in time, and what it
-        returns late is returned. No attempt begins after the deadline.
+        function that is not async runs on, the calls that it makes with this package end in time,
+        and what it returns late is still returned. No attempt begins after the deadline.
 
         `fallback` stands in for a call that failed or was refused, not for a result that the
-        retry predicate disliked to the end, nor for an error that the classifier ignores.
+        retry predicate rejected to the end, nor for an error that the classifier ignores.
 
         Raises TypeError for generator functions, classes, and classmethods or staticmethods
         that were made below the policy.
         """
-        from resilient.callsite import decorate  # the one import upwards, when it is needed
+        from resilient.callsite import decorate  # the one upward import, made when it is needed
 
         return decorate(self, function)
 
     def __enter__(self) -> CallReport:
         """Put a block under this policy: its deadline for the calls inside, breaker and limit.
 
-        A block cannot be run again, so that there are no retries, and no fallback: an exception
-        leaves it, and is a failure to the breaker; a cancellation is no evidence. Raises
+        A block cannot be run again, so there are no retries, and no fallback: an exception leaves
+        it, and counts as a failure for the breaker; a cancellation is no evidence. Raises
         CircuitOpen, LimitExceeded or DeadlineExceeded instead of entering. All blocks of one
         Policy object share their state; any number may be entered at once.
         """
@@ -155,7 +155,7 @@ class Policy:
         self._blocks.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> CallReport:
-        """As `with`; besides, the deadline cancels the block, which then raises DeadlineExceeded."""
+        """As `with`; in addition, the deadline cancels the block, which then raises DeadlineExceeded."""
         return await self._blocks.__aenter__()
 
     async def __aexit__(
@@ -169,7 +169,7 @@ class Policy:
         if blocks is None:
             from resilient.callsite import Blocks
 
-            blocks = self.__dict__.setdefault("_made_blocks", Blocks(self))  # one, also for two threads
+            blocks = self.__dict__.setdefault("_made_blocks", Blocks(self))  # only one, even for two threads
         return blocks
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a response tells of a rate limit: how many requests are left, and until when."""
+"""What a response says about a rate limit: how many requests are left, and until when."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ITEM = re.compile(r'\s*"(?:[^"\\]|\\.)*"((?:\s*;\s*[a-z*][a-z0-9_.*-]*(?:=(?:"[
 _PARAMETER = re.compile(r";\s*([rt])=(\d{1,15})(?![^;,\s])")
 _MEMBER = re.compile(r"\s*([a-z]+)\s*=\s*(\d{1,15})\s*(?:,|$)")
 _PREFIXES = ("ratelimit", "x-ratelimit", "x-rate-limit")
-_EPOCH = 1e9  # a `Reset` above is a time (GitHub), below it is seconds (the older drafts)
+_EPOCH = 1e9  # a `Reset` above it is a time (GitHub), one below it is seconds (the older drafts)
 
 
 class Quota(NamedTuple):
-    """So many requests are left for so many seconds. It promises nothing: limits are shared."""
+    """How many requests are left, for how many seconds. No promise: limits are shared."""
 
     remaining: int
     seconds: float
@@ -29,12 +29,12 @@ class Quota(NamedTuple):
 
 
 def quota(headers: Mapping[str, str] | Any) -> Quota | None:
-    """The tightest quota that the headers of a response tell; None if there is none.
+    """The tightest quota that the headers of a response announce; None if there is none.
 
     `RateLimit: "default";r=50;t=30` (draft-ietf-httpapi-ratelimit-headers-08 and later), its
     form up to draft 07, `RateLimit: limit=100, remaining=50, reset=30`, and the pairs of
     `RateLimit-Remaining` and `-Reset`, also with `X-` in front. What is malformed is ignored,
-    and so is what comes from a cache: its `Age` tells that it is old.
+    and so is what comes from a cache: its `Age` shows that it is old.
     """
     if "age" in headers:
         return None

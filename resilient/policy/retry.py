@@ -26,10 +26,10 @@ IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELET
 """RFC 9110 section 9.2.2."""
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
-"""Overload, and what a gateway says when it had no answer. A 500 is the service's answer."""
+"""Overload, and what a gateway says when it got no answer. A 500 is the service's own answer."""
 
 _FINAL = frozenset({"overflow", "overloaded"})
-"""No connection was free, and the caller said how long to wait for one; a proxy says that it is overloaded (Envoy)."""
+"""No connection was free, and the caller said how long to wait for one; a proxy says it is overloaded (Envoy)."""
 
 BACKOFF_BASE = 0.025
 BACKOFF_MAX = 0.25
@@ -51,7 +51,7 @@ class Retry:
     `wait`: seconds, or any tenacity wait. Default: full jitter, 25 ms base, 250 ms cap (Envoy).
     `stop`: any tenacity stop, asked after each failure, in addition to `attempts`.
     `retry`: any tenacity retry predicate; it replaces `statuses` and the rule that every
-    transport error is worth a retry, not the rules of safety.
+    transport error is worth a retry, but not the safety rules.
     `budget`: None for none.
     `statuses`: answers worth another attempt.
     `idempotent`: True if every request of this service may be repeated.
@@ -164,7 +164,7 @@ class RetryState:
         wait = self.setting.wait
         if wait is None:
             # Nothing reached the peer: another endpoint can be tried at once (gRFC A6,
-            # transparent retries). From the second time on something is wrong with more.
+            # transparent retries). From the second time on, more than one is at fault.
             delay = 0.0 if outcome.safety is Safety.UNSENT and number == 1 else full_jitter(number, rng)
         elif callable(wait):
             delay = max(0.0, float(wait(state)))  # type: ignore[arg-type]
@@ -182,9 +182,9 @@ class RetryState:
 def _exhausted(error: BaseException) -> bool:
     """True if an inner layer has already used up its retries on what ended in `error`.
 
-    Finagle marks such failures non-retryable, so that retries of layers do not multiply.
+    Finagle marks such failures non-retryable, so that the retries of layers do not multiply.
     """
-    with suppress(Exception):  # there are exceptions that do not let themselves be asked
+    with suppress(Exception):  # some exceptions raise when an attribute is read
         report = getattr(error, "report", None)
         if report is None:
             report = getattr(getattr(error, "response", None), "extensions", {}).get("resilient")

@@ -5,10 +5,10 @@ call is refused with the probability
 
     max(0, (requests - multiplier * accepts) / (requests + 1))
 
-over the last seconds. Where half of the requests are turned away, nothing is refused here;
-where all are, next to all are, and the few that pass find out when the overload ends. It
-needs no more than its own counts, so it works where there are more clients than a service has
-places, and a limit on calls in flight cannot go low enough.
+over the last seconds. Where the service rejects half of the requests, nothing is refused here;
+where it rejects all, nearly all are, and the few that pass find out when the overload ends. It
+needs only its own counts, so it works where there are more clients than a service has places,
+and a limit on calls in flight cannot go low enough.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from resilient.policy.window import Window
 @check.setting
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """Refuses calls at random while a service turns too many away for overload.
+    """Refuses calls at random while a service is rejecting too much for overload.
 
     Overload is a 429, a 503, a refused stream, and no answer in the time that answers usually
-    take; a 500 is not. `multiplier`: requests for each accepted one above which calls are refused; 2
-    leaves the service twice what it accepts, 1.1 spares it nearly all. `window`: seconds that
-    count. `max_refusal_ratio`: calls of which some must pass, to see the end of it (0.9,
-    failsafe-go's; Envoy has 0.8). `minimum_per_second`: a service called less often is never
-    throttled, for chance looks like overload there (1). A refused call raises RateLimited.
+    take; a 500 is not. `multiplier`: calls are refused above this many requests for each accepted
+    one; 2 leaves the service twice what it accepts, 1.1 spares it nearly all of the excess.
+    `window`: seconds that count. `max_refusal_ratio`: the largest share that is refused, since
+    some calls must pass to see the end of it (0.9, failsafe-go's; Envoy has 0.8).
+    `minimum_per_second`: a service called less often is never throttled, since chance looks like
+    overload there (1). A refused call raises RateLimited.
 
     Defaults: 2 (Google's), and 10 s; Envoy's 30 s and Google's two minutes keep on refusing
     for about as long after the overload has ended.
@@ -55,7 +56,7 @@ class Throttle:
 
 
 class ThrottleState:
-    """What one service has accepted and turned away, refusals of our own included."""
+    """What one service has accepted and rejected, including our own refusals."""
 
     __slots__ = ("_minimum", "_setting", "_window")
 
@@ -65,7 +66,7 @@ class ThrottleState:
         self._minimum = setting.minimum_per_second * setting.window
 
     def admit(self, now: float, rng: Random) -> bool:
-        """False if a call is to be refused; that is counted here."""
+        """False if the call is refused; that is counted here."""
         if not self._window.failures:
             return True
         if rng.random() >= self.refusal_ratio(now):
@@ -86,5 +87,5 @@ class ThrottleState:
         return min(max(excess, 0.0), self._setting.max_refusal_ratio)
 
     def observe(self, overloaded: bool, now: float) -> None:
-        """Count an attempt that was made: turned away for overload, or accepted."""
+        """Count an attempt that was made: rejected for overload, or accepted."""
         self._window.record(overloaded, now)

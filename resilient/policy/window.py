@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 BUCKETS = 10
-"""Of a window, as in Hystrix and Polly: the oldest result in it is 0.9 to 1.0 windows old."""
+"""Per window, as in Hystrix and Polly: the oldest result in it is 0.9 to 1.0 windows old."""
 
 
 class Window:
     """Results and failures of the last `length` seconds, in a ring of ten buckets.
 
-    Buckets begin at multiples of their width, so that a result always falls into the same
-    one, whatever was recorded before it. After a pause longer than the window nothing of the
+    Buckets begin at multiples of their width, so a result always falls into the same one,
+    whatever was recorded before it. After a pause longer than the window nothing of the
     ring is left. A time before that of the latest result counts as that of the latest.
 
     The ring holds the buckets that are complete; what is in `results` beyond them belongs to
@@ -38,6 +38,13 @@ class Window:
         self.results += 1
         if failed:
             self.failures += 1
+
+    def turn_bad(self, now: float) -> None:
+        """A result that was counted as a success, a moment ago, was a failure after all."""
+        if now >= self.end:
+            self.turn(now)
+        self.results = max(self.results, self.failures + 1)  # it may have left the window
+        self.failures += 1
 
     def turn(self, now: float) -> None:
         """Put the current bucket into the ring, and forget those that have left the window."""

@@ -1,1 +1,1 @@
-"""The only threads, tasks, sleeps and sockets of the package."""
+"""Threads, tasks, sleeps and sockets, but for those of discovery: lookups and file watching."""

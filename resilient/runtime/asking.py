@@ -36,7 +36,7 @@ Ask = Callable[[Endpoint], Awaitable[Verdict]]
 
 
 def asker(setting: HealthCheck, service: str) -> Ask:
-    """The function that makes one check of an endpoint of `service`; it raises what goes wrong."""
+    """The function that makes one check of an endpoint of `service`; it raises whatever goes wrong."""
     if setting.protocol == "tcp":
         return _connect
     if setting.protocol == "grpc":
@@ -56,7 +56,7 @@ async def _connect(endpoint: Endpoint) -> Verdict:
 
 
 class _Http:
-    """One request over a connection of its own: that the endpoint takes new ones is tested too."""
+    """One request over its own connection, which also tests that the endpoint accepts new ones."""
 
     def __init__(self, setting: HealthCheck, service: str) -> None:
         self._setting = setting
@@ -82,7 +82,7 @@ class _Http:
         )
 
     def _url(self, endpoint: Endpoint, path: str) -> str:
-        # A host that is an IPv6 address is known without its brackets.
+        # A host that is an IPv6 address is held without its brackets.
         host = endpoint.address if self._host.count(":") > 1 and not endpoint.is_unix else self._host
         return f"{self._setting.scheme}://{host}{path}"
 
@@ -96,7 +96,7 @@ class _Http:
 
 
 class _Grpc(_Http):
-    """`grpc.health.v1.Health/Check`: one message there, one back, encoded by hand."""
+    """`grpc.health.v1.Health/Check`: one message out, one back, encoded by hand."""
 
     def __init__(self, setting: HealthCheck, service: str) -> None:
         if find_spec("h2") is None:
@@ -134,7 +134,7 @@ def _tls(setting: HealthCheck) -> TLS:
 
 
 def grpc_frame(message: bytes) -> bytes:
-    """A message as it travels: not compressed, its length before it."""
+    """A message as it is sent: uncompressed, prefixed with its length."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
@@ -145,7 +145,7 @@ def health_request(service: str) -> bytes:
 
 
 def serving_status(body: bytes) -> int | None:
-    """The number of field 1 of a HealthCheckResponse, 0 if it is not there; None without a message."""
+    """The number in field 1 of a HealthCheckResponse, 0 if it is absent; None without a message."""
     if len(body) < 5 or body[0] != 0:
         return None
     message = body[5 : 5 + int.from_bytes(body[1:5], "big")]
@@ -163,7 +163,7 @@ def _varint(number: int) -> bytes:
 
 
 _open: set[AsyncWire] = set()
-"""What checks are made on at present. In a forked child they stay here, and are never collected."""
+"""The wires of checks under way. In a forked child they stay here, and are never garbage-collected."""
 
 
 def _after_fork() -> None:

@@ -1,7 +1,7 @@
 """Request bodies that can be sent again, and whether this one can.
 
-httpx itself does not say: a body of bytes may be iterated for ever, a generator raises on the
-second time, and any other one-shot iterator is silently empty then.
+httpx itself does not say: a body of bytes can be iterated any number of times, a generator
+raises the second time, and any other one-shot iterator is then silently empty.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from resilient.core.classify import FROM_BODY
 
 
 class _Marked:
-    """Marks what the user's own code raises, which may look like an error of the connection.
+    """Marks what the user's own code raises, which might look like a connection error.
 
-    A body may come from another peer, and end in the ReadError of that one.
+    A body may come from another peer, and end in that peer's ReadError.
     """
 
     def __enter__(self) -> None:
@@ -26,7 +26,7 @@ class _Marked:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, Exception):
-            with suppress(Exception):  # there are exceptions that let nothing be written to them
+            with suppress(Exception):  # some exceptions allow no attributes to be set
                 setattr(error, FROM_BODY, True)
 
 
@@ -38,7 +38,7 @@ class ReplayableBody:
 
     `client.post(url, content=ReplayableBody(lambda: open_rows()))`: the factory returns an
     iterable of bytes and is called once per attempt, so that a body of any size can be
-    retried. For async clients there is AsyncReplayableBody: httpx tells the two by their class.
+    retried. For async clients there is AsyncReplayableBody: httpx tells the two apart by class.
     """
 
     def __init__(self, factory: Callable[[], Iterable[bytes]]) -> None:
@@ -70,9 +70,9 @@ _MADE_ANEW = (ReplayableBody, AsyncReplayableBody, list, tuple)
 
 
 def always_replayable(stream: Any, binding: Binding) -> bool:
-    """True if the stream gives the whole body each time it is iterated, by itself.
+    """True if the stream itself yields the whole body each time it is iterated.
 
-    Not if a file is in it: that has one position for all who read, and may fail to be read.
+    Not if it contains a file, which has one position for all readers and may fail to be read.
     """
     if isinstance(stream, binding.ByteStream):
         return True
@@ -94,12 +94,12 @@ def _is_seekable(file: Any) -> bool:
 
 
 class RepeatedBody:
-    """A one-shot body, made repeatable: files by rewinding them, another by keeping its start.
+    """A one-shot body, made repeatable: files by rewinding them, others by keeping their start.
 
-    Up to `limit` bytes are kept; a longer body can be sent again only until it outgrew that.
-    Nor can one whose source broke: asked again, a generator would be at its end, and what was
-    kept would be sent as if it were the whole. What the source raises is marked as its own.
-    The stream given to the request is this object, in a class that the HTTP library accepts.
+    Up to `limit` bytes are kept; a longer body can be sent again only until it outgrows that.
+    One whose source broke cannot: its generator would be exhausted, and what was kept would be
+    sent as if it were the whole. What the source raises is marked as its own. The stream given
+    to the request is this object, in a class that the HTTP library accepts.
     """
 
     def __init__(self, stream: Any, limit: int) -> None:
@@ -109,7 +109,7 @@ class RepeatedBody:
         self._kept: list[bytes] = []
         self._size = 0
         self._asking = False
-        """True from asking the source for a chunk until it has answered: for good, if it broke."""
+        """True from asking the source for a chunk until it answers; for good if it broke."""
         self._rewind = _rewinder(stream)
 
     def replayable(self) -> bool:
@@ -162,26 +162,26 @@ class RepeatedBody:
             self._kept.clear()
 
     def close(self) -> None:
-        """Streams of httpx have it; the caller closes what the caller opened."""
+        """httpx's streams have it; the caller closes what the caller opened."""
 
     async def aclose(self) -> None:
         """As `close`."""
 
 
 def _rewinder(stream: Any) -> Callable[[], object] | None:
-    """What makes the stream begin anew; None if nothing can."""
+    """The function that rewinds the stream; None if nothing can."""
     file: Any = getattr(stream, "_stream", None)
     if hasattr(file, "read") and not isinstance(file, AsyncIterable) and _is_seekable(file):
         return partial(file.seek, file.tell())
     fields = getattr(stream, "fields", ())
-    # httpx rewinds the files of a form by itself, where they can be rewound.
+    # httpx itself rewinds the files of a form, if they can be rewound.
     if fields and all(not _is_file(field) or _is_seekable(field.file) for field in fields):
         return _nothing
     return None
 
 
 def _nothing() -> None:
-    """The stream begins anew by itself."""
+    """The stream rewinds itself."""
 
 
 @cache

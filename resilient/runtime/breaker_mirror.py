@@ -1,9 +1,9 @@
 """The mirror between a breaker and the storage that it shares with other processes.
 
-A shared storage such as Redis is too far away to be asked at every call. The breaker decides
-by what is in memory; the mirror tells the storage of its decisions, and the breaker of those
-of others, off the request path. Only OPEN and CLOSED are shared: each process makes its own
-probes, and what one of them finds out closes or opens all.
+Shared storage such as Redis is too far away to be asked on every call. The breaker decides
+from memory; off the request path, the mirror tells the storage about its decisions, and the
+breaker about those of others. Only OPEN and CLOSED are shared: each process makes its own
+probes, and what one of them finds closes or opens all.
 
 Give the client of the storage a timeout, and no retries of its own
 (`redis.Redis(..., socket_timeout=1.0, socket_connect_timeout=1.0, retry=None)`): the thread
@@ -30,9 +30,9 @@ class BreakerMirror:
     """Keeps one breaker and its remote storage in step.
 
     `sync_once` blocks, for as long as the storage does: call it from a worker thread, every
-    `interval` seconds. While the storage fails, the breaker's own decisions stand, and the
-    latest of them is told once the storage is back; what it said before that is forgotten,
-    so that nothing piles up. An outage is logged when it begins and when it ends.
+    `interval` seconds. While the storage fails, the breaker's own decisions stand, and only
+    the latest of them is written once the storage is back, so that nothing piles up. An
+    outage is logged when it begins and when it ends.
     """
 
     def __init__(self, breaker: BreakerState) -> None:
@@ -48,8 +48,8 @@ class BreakerMirror:
     def sync_once(self, now: float | None = None) -> None:
         """Tell the storage what is new here, then follow what is new there.
 
-        `now` is on the clock of the breaker, `time.monotonic()` if it is None. Does nothing
-        while another thread is at it. A failure of the storage is not raised.
+        `now` is a time of the breaker's clock, `time.monotonic()` if it is None. Does nothing
+        while another thread is doing this. A failure of the storage is not raised.
         """
         if not self._busy.acquire(blocking=False):
             return
@@ -78,13 +78,13 @@ class BreakerMirror:
         self._shared = state
 
     def _follow(self, now: float) -> None:
-        """Go over to OPEN or CLOSED as another process has."""
+        """Change to OPEN or CLOSED as another process has."""
         shared = self._storage.state
         if shared == self._shared or shared not in (STATE_OPEN, STATE_CLOSED):
             return
         opened_at = self._storage.opened_at
         if opened_at is None and self._shared == STATE_OPEN:
-            # Who closes leaves the time of opening in place: this one has lost its data, not closed.
+            # Closing leaves the time of opening in place: this storage lost its data, nobody closed.
             self._write(STATE_OPEN)
         elif self._breaker.adopt(shared, now, _age(opened_at)):
             self._shared = shared
@@ -109,8 +109,8 @@ def _outspoken(storage: CircuitBreakerStorage) -> CircuitBreakerStorage:
     """The same storage, raising its errors.
 
     pybreaker's Redis storage logs them and answers "closed", which would close the breakers
-    of all processes whenever Redis fails. It logs through its `logger`: a copy of it that
-    has another one keeps the user's own as it is.
+    of all processes whenever Redis fails. It logs through its `logger`: replacing that in a
+    copy leaves the user's own storage as it is.
     """
     if not isinstance(storage, CircuitRedisStorage):
         return storage
@@ -120,7 +120,7 @@ def _outspoken(storage: CircuitBreakerStorage) -> CircuitBreakerStorage:
 
 
 class _Raise:
-    """A logger for `except` clauses, which raises again what they caught."""
+    """A logger for `except` clauses that re-raises what they caught."""
 
     def exception(self, *_args: Any) -> NoReturn:
-        raise  # noqa: PLE0704 - what the caller's `except` holds
+        raise  # noqa: PLE0704 - what the caller's `except` caught

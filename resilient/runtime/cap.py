@@ -33,7 +33,7 @@ class Cap:
             self._time_out(request)
 
     def leave(self) -> None:
-        """The next in the queue has its turn."""
+        """Give the next in the queue its turn."""
         self._limit.release()
 
     def _time_out(self, request: Any) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What carries attempts: our wires, one per endpoint, or a transport of the user's."""
+"""What carries attempts: our wires, one per endpoint, or a user-supplied transport."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resilient.runtime.wires import Wires
 class _Carries(Protocol):
     @property
     def dials(self) -> bool:
-        """True if it connects to any endpoint that is picked, so that hosts are to be resolved."""
+        """True if it connects to whichever endpoint is picked, so that hosts have to be resolved."""
 
     @property
     def follows_picks(self) -> bool:
@@ -24,7 +24,7 @@ class _Carries(Protocol):
 
 
 class Carrier(_Carries, Protocol):
-    """Carries the attempts of a sync client; a context manager as the transports are."""
+    """Carries the attempts of a sync client; a context manager, as the transports are."""
 
     def send(self, request: Any, effect: Send) -> Any:
         """Make one attempt."""
@@ -39,7 +39,7 @@ class Carrier(_Carries, Protocol):
 
 
 class AsyncCarrier(_Carries, Protocol):
-    """Carries the attempts of an async client; a context manager as the transports are."""
+    """Carries the attempts of an async client; a context manager, as the transports are."""
 
     async def send(self, request: Any, effect: Send) -> Any:
         """Make one attempt."""

@@ -1,7 +1,7 @@
 """The control thread: at most one per Mesh, started when it is first needed.
 
 It runs an asyncio event loop of its own, in which resolvers watch their sources. Requests
-never wait for it, but for the first resolution of a service.
+never wait for it, except for the first resolution of a service.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ BACKOFF_MAX = 30.0
 """Pause before a failed source is asked again: doubling from 1 s to 30 s, with jitter."""
 
 _REPEATED_AT_ONCE = 8
-"""Threads for functions that block: a storage that hangs must not have one for each breaker."""
+"""Threads for functions that block: storage that hangs must not take up one for each breaker."""
 
 
 class Watch:
-    """One service being watched: who waits for its first resolution, and when it may hope."""
+    """One service being watched, and the calls that wait for its first resolution."""
 
     def __init__(self, bound: Bound, resolver: Resolver, clock: Callable[[], float]) -> None:
         self.bound = bound
@@ -47,7 +47,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     def subscribe(self, waiter: Waiter) -> None:
-        """Wake `waiter` when the service is resolved or has failed to be; at once if it was."""
+        """Wake `waiter` once resolving the service has succeeded or failed; at once if it has."""
         with self._lock:
             if not self._answered:
                 self._waiters.add(waiter)
@@ -65,7 +65,7 @@ class Watch:
             self._waiters.discard(waiter)
 
     def answer(self) -> None:
-        """Wake all who wait: there are endpoints, or a reason why not."""
+        """Wake all waiters: there are endpoints, or a reason why not."""
         with self._lock:
             self._answered = True
             waiters, self._waiters = self._waiters, set()
@@ -83,13 +83,13 @@ class Watch:
             self._task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Let nobody wait for what does not come any more."""
+        """Let nobody wait for what will not come any more."""
         if task.cancelled() and self.bound.picker is None:
-            self.bound.failure = ResolutionFailed("its endpoints are not looked for any more")
+            self.bound.failure = ResolutionFailed("its endpoints are no longer being resolved")
         self.answer()
 
     async def run(self, rng: Random) -> None:
-        """Follow the resolver for ever; its failures leave the last good set in place."""
+        """Follow the resolver forever; its failures leave the last good set in place."""
         failures = 0
         while True:
             try:
@@ -124,7 +124,7 @@ class Watch:
 
 
 class Repeated:
-    """A blocking function that is called again and again; `turns` bounds how many are at a time."""
+    """A blocking function that is called repeatedly; `turns` bounds how many run at a time."""
 
     def __init__(self, work: Callable[[], None], interval: float) -> None:
         self._work = work
@@ -186,16 +186,16 @@ class Control:
         return repeated
 
     def checker(self, bound: Bound) -> HealthChecker:
-        """What checks the health of a service's endpoints as its policy says; not yet begun."""
+        """What checks the health of a service's endpoints as its policy says; not yet started."""
         assert bound.policy.health is not None
         return HealthChecker(bound, bound.policy.health, self._clock, self._rng)
 
     def check(self, checker: HealthChecker) -> None:
-        """Begin to check."""
+        """Start checking."""
         self.spawn(checker.start)
 
     def stop(self, job: Watch | Repeated | HealthChecker) -> None:
-        """End what was begun here."""
+        """End a job that was started here."""
         if self.running:
             self.spawn(job.cancel)
 
@@ -221,13 +221,13 @@ class Control:
         self._turns = asyncio.Semaphore(_REPEATED_AT_ONCE)
 
     def close(self, timeout: float = 5.0) -> None:
-        """End all watching and the thread; waits for it, at most `timeout` seconds."""
+        """End all jobs and the thread, waiting for it at most `timeout` seconds."""
         with self._lock:
             is_first, self._closed = not self._closed, True
             thread, loop = self._thread, self._loop
         if thread is None or loop is None:
             return
-        if is_first:  # a second stop would interrupt the loop's tidying up
+        if is_first:  # a second stop would interrupt the loop's cleanup
             with suppress(RuntimeError):  # the interpreter has closed it
                 loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
@@ -250,7 +250,7 @@ def process_control() -> Control:
 _controls: weakref.WeakSet[Control] = weakref.WeakSet()
 
 _LAST_WAIT = 1.0
-"""Seconds that the end of the program waits for the threads: tasks that it cuts off complain."""
+"""Seconds for which the end of the program waits for the threads: tasks that it cuts off complain."""
 
 
 @atexit.register
@@ -275,7 +275,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel all, those too that a timer begins while others end."""
+    """Cancel all tasks, including those that a timer starts while others end."""
     while tasks := asyncio.all_tasks(loop):
         for task in tasks:
             task.cancel()

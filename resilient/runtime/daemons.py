@@ -12,12 +12,12 @@ from typing import Any
 class DaemonThreads(ThreadPoolExecutor):
     """Runs each piece of work in a daemon thread of its own.
 
-    The threads of a ThreadPoolExecutor are waited for at the end of the interpreter, and take
-    nothing more once the main thread has ended, though other threads may go on for days.
+    The interpreter waits at its end for the threads of a ThreadPoolExecutor, which accepts no
+    work once the main thread has ended, though other threads may go on for days.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Begin at once; what blocks ends by its own timeout."""
+        """Start at once; work that blocks ends by its own timeout."""
         future: Future[Any] = Future()
         work = partial(fn, *args, **kwargs)
         Thread(target=_run, args=(future, work), name="resilient-control-worker", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Test doubles of the HTTP library: noticed, so that tests written for it work unchanged.
+"""Test doubles of the HTTP library, detected so that tests written for it work unchanged.
 
 pytest-httpx replaces the `handle_request` of httpx's transports, respx that of httpcore's
 pools. Our wires pass through neither. While such a double is in place, an attempt is carried
@@ -16,17 +16,17 @@ from resilient.runtime.wire import WireSettings
 
 
 class Doubles:
-    """Tells whether the library is doubled, and makes the transport that the double sees."""
+    """Detects whether a double is in place, and makes the transport that the double sees."""
 
     def __init__(self, binding: Binding, settings: WireSettings) -> None:
         self._binding = binding
         self._settings = settings
-        self._may_be_respx = binding is HTTPX  # respx knows no other
+        self._may_be_respx = binding is HTTPX  # respx supports no other
         self._home = f"{binding.name}._transports.default"
         self._plain: Any = None
 
     def active(self) -> bool:
-        """True while a double is in place (for sync; async is doubled by the same tools at once)."""
+        """True while a double is in place (for sync; the same tools replace async along with it)."""
         if self._binding.HTTPTransport.handle_request.__module__ != self._home:
             return True
         return self._may_be_respx and "respx" in sys.modules and _pools_are_doubled()
@@ -54,7 +54,7 @@ class Doubles:
             await self._plain.aclose()
 
     def _options(self) -> dict[str, Any]:
-        """For what a double lets through to the network."""
+        """Options for what a double lets through to the network."""
         settings = self._settings
         context = settings.tls.context(http2=settings.http2)
         return {"verify": context, "http1": settings.http1, "http2": settings.http2}

@@ -1,8 +1,8 @@
 """Event loops that were closed under their calls: what these hold is given back.
 
 `loop.close()` drops its tasks as they are, and nothing runs in them any more. They may never be
-collected either: who knows them for their own reasons, as anyio knows tasks with a timeout,
-keeps them. So whoever meets a new loop looks for closed ones.
+garbage-collected either, since others hold references to them, as anyio does for tasks with a
+timeout. So closed loops are looked for whenever a new loop is first seen.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _keepers: set[weakref.ref[Keeper]] = set()
 
 
 def watch(keeper: Keeper) -> None:
-    """Call `keeper.forget_closed` from time to time, as long as it lives."""
+    """Call `keeper.forget_closed` from time to time, for as long as the keeper lives."""
     _keepers.add(weakref.ref(keeper, _keepers.discard))
 
 
 def forget_closed() -> None:
-    """Let everybody forget the closed loops. It costs little if there are none."""
+    """Make every keeper forget closed loops. It costs little if there are none."""
     for reference in list(_keepers):
         keeper = reference()
         if keeper is not None:
@@ -44,14 +44,14 @@ def forget_closed() -> None:
 
 
 def is_closed(loop: object) -> bool:
-    """True for a loop of asyncio that will not run again; a run of trio always ends in order."""
+    """True for an asyncio loop that will not run again; a trio run always ends in order."""
     return isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed()
 
 
 def end_calls(loop: asyncio.AbstractEventLoop) -> None:
-    """End the calls that a closed loop has left; the code around them is left alone.
+    """End the calls that a closed loop left behind; the code around them is left alone.
 
-    What closes them must not take the loop that runs here for theirs.
+    Code that runs as they are closed must not take the loop that runs here for theirs.
     """
     running = _get_running_loop()
     _set_running_loop(None)
@@ -68,19 +68,19 @@ def _end(chain: list[Any]) -> None:
     ours = [one for one in chain if getattr(one, "cr_code", None) in ENDED_WITH_LOOP and one.cr_frame]
     for coroutine in ours:
         if coroutine.cr_code is TaskDriver.drive.__code__:
-            # First, and by themselves: on their way out of a coroutine, exceptions may become
-            # others, which a journey would take for a failed attempt and try again.
+            # First, and separately: on their way out of a coroutine, exceptions may turn into
+            # others, which a journey would take for a failed attempt and retry.
             found = coroutine.cr_frame.f_locals
             with suppress(Exception):
                 found["steps"].close()
                 found["call"].cut_off(found["self"].clock())
     for coroutine in ours:
-        with suppress(Exception):  # timeouts and transports miss their loop, and say so
+        with suppress(Exception):  # timeouts and transports complain that their loop is gone
             coroutine.close()
 
 
 def _awaited(awaiting: Any) -> Iterator[Any]:
-    """What a task awaits, from outside to inside."""
+    """What a task awaits, from the outside in."""
     while awaiting is not None:
         yield awaiting
         name = _AWAITS.get(type(awaiting))
@@ -88,5 +88,5 @@ def _awaited(awaiting: Any) -> Iterator[Any]:
 
 
 def _wrapped(awaitable: Any) -> Any:
-    """What an awaitable without a name for it leads to, such as `anext()` of an asynchronous generator."""
+    """What is awaited by an awaitable with no attribute for it, such as `anext()` of an async generator."""
     return next((one for one in gc.get_referents(awaitable) if type(one) in _AWAITS), None)

@@ -1,4 +1,4 @@
-"""Asks endpoints for their health, in the loop of the control thread."""
+"""Checks the health of endpoints, in the loop of the control thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class HealthChecker:
         self._follow_members()
 
     def changed(self) -> None:
-        """The members are others now; may be called from any thread."""
+        """The members have changed; may be called from any thread."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._follow_members)
@@ -58,11 +58,12 @@ class HealthChecker:
     def _follow_members(self) -> None:
         if self._loop is None:
             return
-        members = set(self.bound.members)
-        for stats in self._turns.keys() - members:
+        members = self.bound.members
+        for stats in self._turns.keys() - set(members):
             self._turns.pop(stats).cancel()
-        for stats in members - self._turns.keys():
-            self._turns[stats] = _Turn(self, stats, self._loop)
+        for stats in members:  # in their order, so that a seed makes the checks repeatable
+            if stats not in self._turns:
+                self._turns[stats] = _Turn(self, stats, self._loop)
 
     def was_called(self) -> bool:
         """True if the service was ever called."""
@@ -70,7 +71,7 @@ class HealthChecker:
         return self._was_called
 
     async def check(self, stats: EndpointStats) -> Verdict:
-        """Ask an endpoint, when it is its turn; whatever goes wrong is a bad answer."""
+        """Ask an endpoint when its turn comes; whatever goes wrong is a bad answer."""
         try:
             async with self.places, asyncio.timeout(self.setting.timeout):
                 return await self._ask(stats.endpoint)
@@ -83,8 +84,8 @@ class HealthChecker:
 class _Turn:
     """The checks of one endpoint, for as long as it is a member.
 
-    A timer until the next one is due, and a task only while it is asked: there may be
-    thousands of endpoints.
+    A timer until the next one is due, and a task only during a check: there may be thousands
+    of endpoints.
     """
 
     __slots__ = ("_checker", "_failing", "_loop", "_next", "_seen", "_state", "_stats")
@@ -115,7 +116,7 @@ class _Turn:
             self._go_on()
 
     def _is_concerned(self) -> bool:
-        """True if the endpoint is to be asked."""
+        """True if the endpoint has to be asked."""
         stats, only = self._stats, self._checker.setting.only
         if stats.unhealthy_until is not None or only == "all":
             return True
@@ -126,9 +127,11 @@ class _Turn:
         try:
             self._learn(verdict)
             self._failing = False
-        except Exception:  # such as a balancer of the user's that breaks
+        except Exception:  # such as a user's balancer that breaks
             if not self._failing:
-                log.exception("%s: a check of %s came to nothing", self._checker.bound.name, self._stats.address)
+                log.exception(
+                    "%s: a health check of %s could not be processed", self._checker.bound.name, self._stats.address
+                )
             self._failing = True
         self._go_on()
 

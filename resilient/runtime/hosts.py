@@ -1,4 +1,4 @@
-"""The hosts that are not configured: met by the way, and forgotten when there are many."""
+"""Hosts that are not configured: added on first use, evicted when there are too many."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from resilient.core.bound import Bound
 from resilient.runtime.control import Watch
 
 MAX_HOSTS = 1024
-"""Remembered at once; a crawler must not fill the memory with statistics."""
-_LOOKS = 32  # at hosts, for one that can make room
+"""Kept at a time; a crawler must not fill the memory with statistics."""
+_LOOKS = 32  # hosts examined for one that can make room
 
 Host = tuple[str, int, bool]
 """Name, port, and whether we choose the address."""
 
 
 class Hosts:
-    """Services by host; those that were not used for longest make room for new ones.
+    """Services by host; those that have gone unused for longest make room for new ones.
 
-    Clients cache what they have found, so no lookup tells of use. The attempts counted do,
-    since a host was last looked at for room: second chance, which is nearly least recently
-    used, and costs calls nothing. A host with a call under way stays; so there may be more
-    than MAX_HOSTS, by as many as are busy. What changes it wants the mesh's lock.
+    Clients cache what they have found, so lookups do not show use. The attempts counted since
+    a host was last examined do: second chance, which is nearly least recently used and costs
+    calls nothing. A host with a call under way stays, so there may be more than MAX_HOSTS, by
+    as many as are busy. The caller holds the mesh's lock to change it.
     """
 
     __slots__ = ("_bounds", "_requests")
@@ -29,7 +29,7 @@ class Hosts:
     def __init__(self) -> None:
         self._bounds: dict[Host, Bound] = {}
         self._requests: dict[Host, int] = {}
-        """Of each host when it was looked at."""
+        """The attempts of each host when it was last examined."""
 
     def get(self, host: Host) -> Bound | None:
         """The service of a host, if it is known."""
@@ -48,13 +48,13 @@ class Hosts:
         self._bounds[host] = bound
 
     def only(self, wanted: Callable[[Host], bool]) -> Hosts:
-        """The same hosts without those that are not wanted."""
+        """Only the hosts that are wanted."""
         hosts = Hosts()
         hosts._bounds = {host: bound for host, bound in self._bounds.items() if wanted(host)}
         return hosts
 
     def make_room(self) -> list[Bound]:
-        """Forget hosts until there is room for another one; the services that were forgotten."""
+        """Forget hosts until there is room for another one; returns the services forgotten."""
         forgotten: list[Bound] = []
         used: Host | None = None
         for _ in range(min(_LOOKS, len(self._bounds))):
@@ -73,7 +73,7 @@ class Hosts:
         return forgotten
 
     def _was_used(self, host: Host, bound: Bound) -> bool:
-        """True if it was called since it was looked at before; the call that it was met by is none."""
+        """True if it was called since it was last examined; the call that added it does not count."""
         requests = sum(stats.requests for stats in bound.members)
         known, self._requests[host] = self._requests.get(host, 1), requests
         return requests > known

@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 
 
 class LoopLag(Lag):
-    """The lag of one loop, and the calls under way in it. Without any there is no timer."""
+    """The lag of one loop, and the calls under way in it; without calls there is no timer."""
 
     __slots__ = ("_clock", "in_flight", "loop", "ticking")
 
@@ -26,11 +26,11 @@ class LoopLag(Lag):
         self._clock = clock
         self.loop = loop
         self.in_flight = 0
-        """Calls under way; who has entered takes one off in the end."""
+        """Calls under way; whoever calls `enter` subtracts one at the end."""
         self.ticking = False
 
     def start(self) -> None:
-        """Begin to tick; it ends by itself when no call is under way."""
+        """Start ticking; it stops by itself when no call is under way."""
         self.ticking = True
         self._start()
 
@@ -52,7 +52,7 @@ class LoopLag(Lag):
 
 
 class _TrioLag(LoopLag):
-    """The same in a run of trio, where a system task takes the place of a timer."""
+    """The same in a trio run, where a system task takes the place of a timer."""
 
     __slots__ = ()
 
@@ -73,8 +73,8 @@ class _TrioLag(LoopLag):
 class Lags:
     """The lag of each event loop that makes calls.
 
-    `threshold`: seconds from which an endpoint is not blamed for a timeout, nor hedged. Default
-    50 ms: more than garbage collection takes, and little beside the usual timeouts.
+    `threshold`: seconds of lag from which no endpoint is blamed for a timeout and no call is
+    hedged. Default 50 ms: more than garbage collection takes, and little beside usual timeouts.
     """
 
     def __init__(self, threshold: float = THRESHOLD, clock: Clock = time.monotonic) -> None:
@@ -82,18 +82,18 @@ class Lags:
         self._clock = clock
         self._by_loop: dict[Any, LoopLag] = {}
         self._latest: LoopLag | None = None
-        """That of the loop met last, if it is asyncio's: its `_thread_id` tells where it runs now."""
+        """That of the newest loop, if it is asyncio's: its `_thread_id` says where it runs now."""
         ended.watch(self)
 
     def enter(self, now: float) -> LoopLag:
         """A call begins in the loop that runs this code; it ends with `in_flight -= 1`."""
         lag = self._latest
-        # To ask asyncio which loop runs takes a system call before Python 3.12, and as much time as
+        # Before Python 3.12, asking asyncio which loop runs takes a system call, and as much time as
         # all the rest. A loop that runs in this thread is the one.
         if lag is None or lag.loop._thread_id != get_ident():  # noqa: SLF001
             lag = self._by_loop.get(_get_running_loop()) or self._find()
         if not lag.in_flight:
-            lag.due = now + TICK  # whatever was due before: the loop may have rested meanwhile
+            lag.due = now + TICK  # whatever was due before: the loop may have been idle meanwhile
             if not lag.ticking:
                 lag.start()
                 if len(self._by_loop) > 1:
@@ -108,12 +108,12 @@ class Lags:
 
     def _meet(self, key: Any) -> LoopLag:
         ended.forget_closed()
-        # Loops that have nothing to do, ended ones among them, are met again if they come back.
+        # Idle loops, ended ones among them, are dropped; they are added again if they come back.
         kept = {key: lag for key, lag in list(self._by_loop.items()) if lag.in_flight}
         kind = LoopLag if isinstance(key, AbstractEventLoop) else _TrioLag
         lag = kind(self._threshold, self._clock, key)
         self._by_loop = {**kept, key: lag}
-        self._latest = lag if hasattr(key, "_thread_id") else None  # uvloop's is not to be seen
+        self._latest = lag if hasattr(key, "_thread_id") else None  # uvloop's is not visible
         return lag
 
     def forget_closed(self) -> None:
@@ -129,7 +129,7 @@ class Lags:
         return max((lag.seconds(now) for lag in busy), default=0.0)
 
     def after_fork(self) -> None:
-        """In a forked child: none of its event loops goes on."""
+        """In a forked child: none of the event loops goes on."""
         self._by_loop = {}
         self._latest = None
 

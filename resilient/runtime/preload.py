@@ -1,9 +1,9 @@
-"""What a first call would load: loaded when its client is made.
+"""Loads what a first call would load, when its client is made.
 
-A client is made when a program starts, and before others wait for its event loop; a call that
+A client is made when a program starts, before others depend on its event loop; a call that
 imports modules keeps all of them waiting. In the loop it would be 12 modules of anyio, some
-20 ms, and twice as long again with HTTP/2. A TLS context is not made ahead: whoever calls
-services by http:// needs none.
+20 ms, and twice as long again with HTTP/2. A TLS context is not built ahead: a client that
+calls services by http:// needs none.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Spare threads: those that run the attempts of hedged calls, kept for the next one.
 
 A call that may be hedged needs a thread for its first attempt too, since the caller's own has
-to be able to go on without it. To start one for each call costs more than all else that a
-hedge does; calls one after the other share one, and as many as are under way at a time have
-as many. Who has nothing to do for a second ends. They are daemons: none of them keeps the
+to be able to go on without it. Starting one for each call costs more than all else that a
+hedge does; consecutive calls share one, and calls under way at the same time each have their
+own. A thread that has been idle for a second ends. They are daemons: none of them keeps the
 interpreter from ending.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from resilient.core import forking
 
-IDLE = 1.0  # seconds for which a thread is kept: longer than between the calls of a busy service
+IDLE = 1.0  # seconds for which a thread is kept: more than pass between the calls of a busy service
 
 Job = Callable[[], object]
 
@@ -35,7 +35,7 @@ class _Worker:
         start(self._work)
 
     def give(self, job: Job) -> None:
-        """The next job; by whoever has taken the worker out of the spare ones."""
+        """Hand over the next job; only for the caller that took the worker from the spare ones."""
         self._job = job
         self._given.release()
 
@@ -43,7 +43,7 @@ class _Worker:
         while self._job is not None:
             job, self._job = self._job, None
             job()
-            del job  # what it holds is not kept until the next one
+            del job  # so that what it holds is not kept until the next one
             _spare.append(self)
             if not self._given.acquire(timeout=IDLE) and not self._is_retired():
                 self._given.acquire()  # taken at the last moment: the job is on its way
@@ -59,7 +59,7 @@ class _Worker:
 def run_soon(job: Job) -> None:
     """Run `job` in a thread: in a spare one if there is one."""
     try:
-        worker = _spare.pop()  # the latest, so that the others get old
+        worker = _spare.pop()  # the most recent, so that the others can expire
     except IndexError:
         _Worker(job)
     else:

@@ -21,8 +21,8 @@ from resilient.runtime.wire.body import loaded_body_type
 class FollowedBody:
     """A streamed body: bounded by the call's deadline, and counted as in flight to its end.
 
-    A response that nobody closes is noticed when it is collected: its place is given back,
-    with a ResourceWarning.
+    A response that nobody closes is noticed when it is garbage-collected: its place is given
+    back, with a ResourceWarning.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class FollowedBody:
         raise error
 
     def close(self) -> None:
-        """Close the body; its place in flight is free."""
+        """Close the body, and free its place in flight."""
         try:
             self._stream.close()
         finally:
             self._held.release()
 
     async def aclose(self) -> None:
-        """Close the body; its place in flight is free."""
+        """Close the body, and free its place in flight."""
         try:
             await self._stream.aclose()
         finally:
@@ -122,7 +122,7 @@ class Streams:
         self.Loaded = loaded_body_type(binding)
         self.Followed: type[FollowedBody] = type("FollowedBody", (FollowedBody, *bases), {})
         self.loaded = (binding.ByteStream, self.Loaded)
-        """What needs no reading: nothing is open behind it."""
+        """Streams that need no reading: nothing is open behind them."""
 
 
 @cache

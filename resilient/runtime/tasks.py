@@ -1,4 +1,4 @@
-"""The driver of calls in tasks, of asyncio and trio alike."""
+"""The driver of calls in tasks, for asyncio and trio alike."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Attempt = Callable[[Send], Awaitable[Any]]
 class TaskDriver:
     """Runs journeys in the calling task. `clock` and `sleep` are arguments for tests.
 
-    `lags` measures how late the event loop is; None if nobody wants to know.
+    `lags` measures how late the event loop is; None for no measurement.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class TaskDriver:
             finally:
                 # Also when cancelled: what has ended meanwhile is closed, the rest stopped.
                 await runners.abandon_all()
-        # Here, or the group would wrap them.
+        # Raised here, or the group would wrap them.
         if runners.escaped is not None:
             raise runners.escaped
         if isinstance(result, Exception):
@@ -137,7 +137,7 @@ class TaskDriver:
 
 
 class _Runners:
-    """Attempts in tasks of one group. One that was given up closes what it still brings."""
+    """Attempts in tasks of one group. One that was given up closes its response if one still comes."""
 
     group: TaskGroup
 
@@ -147,7 +147,7 @@ class _Runners:
         self._ended: deque[tuple[Send, Any, Exception | None]] = deque()
         self._news = anyio.Event()
         self.escaped: BaseException | None = None
-        """What an attempt raised that is no Exception: it ends the call, and is the caller's."""
+        """What an attempt raised that is not an Exception: it ends the call, and goes to the caller."""
 
     async def perform(self, effect: Effect) -> tuple[Any, Exception | None]:
         """Start, stop or wait."""
@@ -206,7 +206,7 @@ class _Runners:
             await _close_quietly(entry[1])
 
     async def abandon_all(self) -> None:
-        """Nobody waits any more."""
+        """Give up all attempts: nobody waits any more."""
         self._running.clear()
         self.group.cancel_scope.cancel()
         while self._ended:
@@ -215,13 +215,13 @@ class _Runners:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """True for what belongs to a scope around: it ends there. A CancelledError may also be somebody's own."""
+    """True for what belongs to an enclosing scope, and ends there. A CancelledError may come from elsewhere."""
     kinds = (anyio.get_cancelled_exc_class(), BaseExceptionGroup)
     return isinstance(error, kinds) and anyio.current_effective_deadline() == -math.inf
 
 
 ENDED_WITH_LOOP = (TaskDriver.drive.__code__, _Runners._run.__code__)  # noqa: SLF001
-"""What holds something that is to be given back if an event loop is closed under it."""
+"""What holds something that has to be given back if its event loop is closed under it."""
 
 
 async def _close_quietly(response: Any) -> None:

@@ -122,7 +122,7 @@ class _Runners:
     def __init__(self, attempt: Attempt, wait: WaitInThread) -> None:
         self._attempt = attempt
         self._wait = wait
-        # A virtual clock stands still while a thread neither waits by it nor ends.
+        # A virtual clock stands still while a thread neither waits on it nor ends.
         self._begin = spare.run_soon if wait is ThreadWaiter.wait else spare.start
         self._running: set[Send] = set()
         self._ended: deque[tuple[Send, Any, BaseException | None]] = deque()
@@ -161,10 +161,10 @@ class _Runners:
             return
         _close_quietly(response)
         if failure is not None and not isinstance(failure, Exception):
-            raise failure  # to `threading.excepthook`, which tells of it: the caller has gone on
+            raise failure  # to `threading.excepthook`, which reports it: the caller has gone on
 
     def wait(self, timeout: float | None) -> tuple[Any, Exception | None]:
-        """The next attempt to end; None if none does in time. Raises what is no Exception."""
+        """The next attempt to end; None if none does in time. Raises what is not an Exception."""
         with self._lock:
             if not self._ended:
                 self._waiter = ThreadWaiter()
@@ -188,7 +188,7 @@ class _Runners:
             _close_quietly(response)
 
     def abandon_all(self) -> None:
-        """Nobody waits any more."""
+        """Give up all attempts: nobody waits any more."""
         with self._lock:
             self._running.clear()
             given_up = list(self._ended)

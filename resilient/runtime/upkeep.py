@@ -13,9 +13,9 @@ from resilient.runtime.health import HealthChecker
 class Upkeep:
     """The watch, the health checks and the breaker's mirror of one service.
 
-    Made first and begun later: making it finds what is wrong and changes nothing, so that a
-    configuration is whole before any of it is used. `previous`: the same service under its
-    previous configuration, whose statistics it goes on with.
+    Made first and started later: making it finds what is wrong and changes nothing, so that a
+    configuration is known to be good before any of it is used. `previous`: the same service
+    under its previous configuration, whose statistics it takes over.
     """
 
     def __init__(
@@ -60,21 +60,21 @@ class Upkeep:
 
 
 def _try_balancer(bound: Bound, endpoints: Endpoints) -> None:
-    """Somebody else's balancer may not be content with these endpoints: find out before statistics are shared."""
+    """A user's balancer may reject these endpoints: find out before statistics are shared."""
     chosen = endpoints if bound.subset is None else bound.subset.select(endpoints)
     if chosen:
         bound.policy.balancer.picker([EndpointStats(endpoint) for endpoint in chosen])
 
 
 def end_upkeep(control: Control, bound: Bound) -> None:
-    """Nothing keeps a service up to date that is not in use any more."""
+    """Stop keeping a service up to date that is no longer in use."""
     for job in (bound.watch, bound.checker, bound.mirror):
         if isinstance(job, (Watch, HealthChecker, Repeated)):
             control.stop(job)
 
 
 def renew_upkeep(control: Control, bound: Bound, now: float) -> None:
-    """In a forked child: the jobs of the parent are not here; begin the same ones anew."""
+    """In a forked child: the parent's jobs do not run here; start the same ones anew."""
     watch, checker = bound.watch, bound.checker
     bound.after_fork(now)
     resolver = watch.resolver if isinstance(watch, Watch) else None

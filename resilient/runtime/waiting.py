@@ -16,9 +16,9 @@ from resilient.policy.limit import LimitState
 class ThreadWaiter:
     """A thread that waits.
 
-    A bare lock, and not a threading.Event: a response that is collected gives its place to
-    the next in a queue, at any moment of any thread, also of one that is just inside the
-    lock of the very Event.
+    A bare lock, and not a threading.Event: a response that is garbage-collected gives its
+    place to the next in a queue, at any moment in any thread, even one that is just inside
+    the lock of that very Event.
     """
 
     __slots__ = ("_lock", "woken")
@@ -47,7 +47,7 @@ class TaskWaiter:
 
     def __init__(self) -> None:
         self.missed = False
-        """True if what was to be announced came after the end of the event loop."""
+        """True if the announcement came after the end of the event loop."""
         self._event = anyio.Event()
         self._call_soon = _call_soon_threadsafe()
 

@@ -15,11 +15,11 @@ from resilient.runtime.doubles import Doubles
 from resilient.runtime.wire import AsyncWire, Wire, WireSettings
 
 SWEEP_INTERVAL = 5.0
-"""Seconds between looks for wires that nobody uses any more; done while a request passes."""
+"""Seconds between sweeps for wires that are no longer used; done as a request passes."""
 
 
 class WiresOfClient:
-    """What the wires of a client have in common, however one waits: settings, the cap, who stands in for them."""
+    """What the wires of a client have in common, sync or async: settings, the cap, test doubles."""
 
     def __init__(self, settings: WireSettings, binding: Binding, total: int | None = None) -> None:
         self._settings = settings
@@ -97,7 +97,7 @@ class Wires(WiresOfClient):
         self._leave_to_parent(wires)
 
     def close(self) -> None:
-        """Close all connections. What is under way on them fails, and is not tried again."""
+        """Close all connections. What is under way on them fails, and is not retried."""
         self._closed = True
         wires, self._wires = self._wires, {}
         for wire in list(wires.values()):  # another thread may add one, and closes it itself

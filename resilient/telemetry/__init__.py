@@ -1,1 +1,1 @@
-"""Spans, propagation and logs."""
+"""Spans, propagation, logs and status."""

@@ -1,4 +1,4 @@
-"""What is written down: one line per call, for those who ask for it."""
+"""What is logged: one line per call, for those who ask for it, and failing breaker listeners."""
 
 from __future__ import annotations
 

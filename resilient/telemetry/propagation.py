@@ -23,7 +23,7 @@ _SETTER = _ListSetter()
 
 def headers_of(context: Context) -> Headers:
     """What the process's propagator writes for this context."""
-    # Loading it looks through all packages that are installed, for propagators.
+    # Importing it searches all installed packages for propagators.
     from opentelemetry.propagate import inject
 
     headers: Headers = []
@@ -39,7 +39,7 @@ def with_headers(request: Any, headers: Headers) -> Any:
 
 
 class PassedOn:
-    """A call without spans, and each of its attempts: hands on what came with the context."""
+    """A call without spans, and each of its attempts: passes on what came with the context."""
 
     __slots__ = ("_headers",)
 
@@ -51,7 +51,7 @@ class PassedOn:
         return self
 
     def request(self, request: Any) -> Any:
-        """A copy of the request with the headers that are handed on."""
+        """A copy of the request with the headers that are passed on."""
         return with_headers(request, self._headers)
 
     def responded(self, response: Any) -> None:

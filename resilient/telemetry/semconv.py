@@ -36,7 +36,7 @@ _KNOWN_METHODS = frozenset(
 )
 
 _REDACTED = "REDACTED"
-# The conventions' list of today, and the two names that an earlier one had.
+# The conventions' present list, and two names from an earlier one.
 _SECRET = re.compile(
     r"([?&](?:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|sig|X-Goog-Signature|AWSAccessKeyId|Signature)=)"
     r"[^&#]*"
@@ -49,7 +49,7 @@ def span_name(method: str) -> str:
 
 
 def request_attributes(request: Any) -> Attributes:
-    """What is known before the first attempt, and wanted by samplers."""
+    """What is known before the first attempt, and needed by samplers."""
     url = request.url
     attributes: Attributes = {
         REQUEST_METHOD: request.method,
@@ -71,7 +71,7 @@ def redacted(url: Any) -> str:
 
 
 def endpoint_attributes(endpoint: Endpoint) -> Attributes:
-    """Where an attempt goes. An endpoint that has only a name has no peer address to tell."""
+    """Where an attempt goes. An endpoint that has only a name has no peer address to report."""
     attributes: Attributes = {"resilient.endpoint": endpoint.address}
     if endpoint.is_unix:
         attributes[PEER_ADDRESS] = endpoint.host
@@ -85,7 +85,7 @@ _is_ip = lru_cache(maxsize=1024)(is_ip)
 
 
 def response_attributes(response: Any) -> Attributes:
-    """Status and protocol of a response; the version only where the wire told it."""
+    """Status and protocol of a response; the version only if the wire reported it."""
     attributes: Attributes = {STATUS_CODE: response.status_code}
     version = protocol_version(response.extensions)
     if version:
@@ -94,14 +94,14 @@ def response_attributes(response: Any) -> Attributes:
 
 
 def protocol_version(extensions: Mapping[str, Any]) -> str:
-    """`1.1` or `2`, of the `http_version` that httpcore reports; "" where it is not known."""
+    """`1.1` or `2`, from the `http_version` that httpcore reports; "" if it is not known."""
     version = extensions.get("http_version", b"")
     text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
     return text.removeprefix("HTTP/")
 
 
 def is_error(status: int) -> bool:
-    """True if the status makes the span of a client an error: 4xx, 5xx and what is neither."""
+    """True if the status makes the span of a client an error: 4xx, 5xx, or outside 100 to 599."""
     return not 100 <= status < 400
 
 

@@ -21,8 +21,8 @@ from resilient.telemetry.propagation import headers_of, with_headers
 SENDS = "resilient.sends"
 """The key of a request's extensions under which its sends are counted.
 
-httpx hands the extensions on to the requests that it makes of redirects and of challenges, so
-that the count goes on over all of one `client.send()`.
+httpx passes the extensions on to the requests that it makes for redirects and authentication
+challenges, so the count continues over all of one `client.send()`.
 """
 
 
@@ -103,7 +103,7 @@ class AttemptSpan:
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        # A coroutine that is thrown away is closed by whoever collects it, in a context where
+        # An abandoned coroutine is closed by whatever garbage-collects it, in a context where
         # the token means nothing; its own context ends with it.
         if self._token is not None and not isinstance(error, GeneratorExit):
             otel.detach(self._token)
@@ -112,7 +112,7 @@ class AttemptSpan:
 
 
 def _judge(span: Span, status: int) -> None:
-    """Mark the span as an error if its status code is one; the code says all, so no description."""
+    """Mark the span as an error if its status code is one; the code says it all, so no description."""
     if semconv.is_error(status):
         span.set_attribute(semconv.ERROR_TYPE, str(status))
         span.set_status(Status(StatusCode.ERROR))
@@ -122,7 +122,7 @@ def _fail(span: Span, error: BaseException | None) -> None:
     """Mark the span as an error if an exception ended it.
 
     Cancellation is the caller's decision and marks nothing. The exception is not recorded as
-    an event: its traceback is the inside of this package.
+    an event: its traceback shows the inside of this package.
     """
     if isinstance(error, Exception):
         span.set_attribute(semconv.ERROR_TYPE, semconv.error_type(error))
@@ -130,7 +130,7 @@ def _fail(span: Span, error: BaseException | None) -> None:
 
 
 def _sends(request: Any) -> Iterator[int]:
-    """Gives the ordinals of resends, after 0 for the first send."""
+    """Yields 0 for the first send, then the ordinals of resends."""
     sends: Iterator[int] | None = request.extensions.get(SENDS)
     if sends is None:
         sends = count()

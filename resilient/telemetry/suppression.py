@@ -1,4 +1,4 @@
-"""Keeping OpenTelemetry's instrumentation of httpx still where our own spans tell the same."""
+"""Silencing OpenTelemetry's instrumentation of httpx where our own spans say the same."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _ALL: tuple[str, ...] = (
     "suppress_instrumentation",
 )
 _BY_US = "resilient"
-"""The value of `_HTTP` where we set it: it is not meant for calls of our own."""
+"""The value of `_HTTP` where we set it: it does not silence our own calls."""
 
 _HTTPX_INSTRUMENTATION = "opentelemetry.instrumentation.httpx"
 
 
 def is_suppressed(context: Context) -> bool:
-    """True if somebody asked for silence, as exporters do about their own requests."""
+    """True if somebody asked for silence, as exporters do for their own requests."""
     if any(context.get(key) for key in _ALL):
         return True
     return bool(context.get(_HTTP)) and context[_HTTP] != _BY_US
 
 
 def suppress(context: Context, wanted: bool) -> Context:
-    """The context in which instrumentations of HTTP clients keep still, or speak again."""
+    """The context in which instrumentations of HTTP clients are silent, or no longer so."""
     if wanted or context.get(_HTTP):
         return otel.set_value(_HTTP, _BY_US if wanted else None, context)
     return context
@@ -37,7 +37,7 @@ def suppress(context: Context, wanted: bool) -> Context:
 
 @contextmanager
 def suppressing() -> Iterator[None]:
-    """Keep instrumentations of HTTP clients still meanwhile."""
+    """Silence instrumentations of HTTP clients within the block."""
     token = otel.attach(suppress(otel.get_current(), wanted=True))
     try:
         yield

@@ -5,17 +5,17 @@
       GET                         CLIENT    200, http.request.resend_count=1
 
 Each attempt carries its own `traceparent`, written by the propagator that is configured for
-the process (`OTEL_PROPAGATORS`), and the baggage. Without an SDK there are no spans, and what
-the code around the call brought along is passed on as it is.
+the process (`OTEL_PROPAGATORS`), and the baggage. Without an SDK there are no spans, and the
+context of the surrounding code is passed on as it is.
 
 The span of an attempt ends when the attempt does: when the body has been read, if it is read
-at once, and at the headers of a streamed response. So the conventions want it, since a span
+at once, and at the headers of a streamed response. The conventions ask for this, since a span
 must not wait for somebody to close a response; the errors of a streamed body are its reader's.
 
 OpenTelemetry's instrumentation of httpx would make a second span for the same request. Below
-us (a `transport=` of httpx's) it is told to keep still during our attempts. Above our clients
-(`instrument_client`) it is told so too. Above a transport of ours in a client of httpx's its
-span cannot be prevented; it then takes the place of the INTERNAL span.
+us (an httpx `transport=`) it is silenced during our attempts, and so it is above our clients
+(`instrument_client`). Above our transport in an httpx client, its span cannot be prevented; it
+then takes the place of the INTERNAL span.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class CallTrace(Trace, Protocol):
     """One call."""
 
     def attempt(self, endpoint: Endpoint, *, hedge: bool = False, suppress: bool = False) -> AttemptTrace:
-        """Begin an attempt. `suppress`: what carries it may be instrumented, and is to keep still."""
+        """Begin an attempt. `suppress`: what carries it may be instrumented, and has to be silenced."""
 
 
 class Tracing:
-    """Starts the traces of calls. `provider`: instead of the process's own TracerProvider."""
+    """Starts the traces of calls. `provider`: used instead of the process's own TracerProvider."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self.provider = provider
@@ -77,9 +77,9 @@ class Tracing:
         self._tracer: Tracer | None = None
 
     def start_call(self, request: Any, report: CallReport) -> CallTrace | None:
-        """The trace of a call, of the request as the client made it.
+        """The trace of a call, for the request as the client made it.
 
-        None if there is nothing to do, which is found out in half a µs.
+        None if there is nothing to do, which takes half a µs to find out.
         """
         tracer = self._look()
         surroundings = otel.get_current()
@@ -115,7 +115,7 @@ class Tracing:
 def _find_global_provider() -> Callable[[], TracerProvider | None]:
     if not hasattr(trace, "_TRACER_PROVIDER"):
         return trace.get_tracer_provider
-    # get_tracer_provider() asks os.environ each time while nothing is set: 2 µs of each call.
+    # get_tracer_provider() reads os.environ each time while nothing is set: 2 µs of each call.
     return lambda: trace._TRACER_PROVIDER  # noqa: SLF001
 
 

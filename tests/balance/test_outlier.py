@@ -67,9 +67,7 @@ def test_a_success_ends_the_row():
     assert service.usable == service.members
 
 
-@pytest.mark.parametrize(
-    "outcome", [cancelled(9.0), overflowed(), answered(429), Outcome(Kind.FAILURE, "deadline"), answered(404)]
-)
+@pytest.mark.parametrize("outcome", [cancelled(9.0), overflowed(), answered(429), answered(404)])
 def test_what_is_no_evidence_never_ejects(outcome):
     if outcome.status == 404:
         outcome = success()

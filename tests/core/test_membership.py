@@ -80,6 +80,28 @@ def test_a_verdict_lapses_without_outlier_detection_too() -> None:
     assert set(used(bound, 100.0)) == {1, 2, 3, 4}
 
 
+def test_one_that_is_healthy_again_comes_back_slowly_and_is_measured_anew() -> None:
+    bound = service(3, Policy(health=HEALTH, slow_start=30.0))
+    ill = bound.members[0]
+    ill.cost = 10.0  # what it took to answer when it was ill
+    bound.mark_unhealthy(ill, 100.0, 1.0)
+    bound.mark_healthy(ill, 2.0)
+    assert ill.cost == 0.0
+    assert ill.ramp is not None
+    shares = [stats.share_at(2.0) for stats in bound.members]
+    assert shares == [1.0, 1.0, 1.0]  # the probe may go
+    ill.ramp.picked(2.0)
+    assert ill.share_at(2.0) == 0.0
+
+
+def test_where_most_were_ill_they_come_back_at_once() -> None:
+    bound = service(3, Policy(health=HEALTH, slow_start=30.0))
+    for stats in bound.members[:2]:
+        bound.mark_unhealthy(stats, 100.0, 1.0)
+    bound.mark_healthy(bound.members[0], 2.0)
+    assert bound.members[0].ramp is None
+
+
 def test_ejections_are_still_looked_at_while_somebody_is_unhealthy() -> None:
     bound = service(policy=PLAIN.replace(outlier=OutlierDetection(consecutive_failures=1, ejection_jitter_ratio=0)))
     bound.mark_unhealthy(bound.members[0], 500.0, 0.0)

@@ -114,3 +114,40 @@ def test_each_route_is_hedged_after_what_is_slow_for_it() -> None:
     assert patience("GET /fast") == pytest.approx(0.01, rel=0.11)
     assert patience("GET /slow") == pytest.approx(1.0, rel=0.11)
     assert patience("GET /unknown") == pytest.approx(1.0, rel=0.11)
+
+
+@pytest.mark.parametrize(
+    "fine", [0, 20, 5, 2], ids=lambda every: f"one of {every} is fine" if every else "none is fine"
+)
+def test_bodies_that_break_count_once_for_each_attempt(fine: int) -> None:
+    """Every so-many-th body is read to its end."""
+    service = bound(Policy(balancer=RoundRobin(), retry=None), "10.0.0.1:80", "10.0.0.2:80")
+    bad = service.members[0]
+    for number in range(100):
+        now = number / 100
+        steps = Steps(service, now=now)
+        assert isinstance(steps.effect, Send)
+        stats = steps.effect.pick.stats
+        steps.reply(Answer(200, is_open=True), now=now)
+        assert steps.call.held is not None
+        if stats is bad and (not fine or number // 2 % fine):
+            steps.call.held.broke(TransportError(), now)
+        steps.call.held.release()
+    assert bad.ejected_until is not None
+
+
+def test_a_third_of_bodies_that_break_ejects_nobody() -> None:
+    service = bound(Policy(balancer=RoundRobin(), retry=None), "10.0.0.1:80", "10.0.0.2:80")
+    for number in range(300):
+        now = number / 100
+        steps = Steps(service, now=now)
+        steps.reply(Answer(200, is_open=True), now=now)
+        assert steps.call.held is not None
+        if number % 6 == 0:
+            steps.call.held.broke(TransportError(), now)
+        steps.call.held.release()
+    assert ejected(service) == 0
+
+
+class TransportError(Exception):
+    """Named as httpx's: the classifier goes by names."""

@@ -195,7 +195,7 @@ FAULTS = {
     "drips-the-body": _slow(scripted(drips_the_body)),
     "hints-for-ever": _slow(scripted(hints_for_ever)),
     "resets-at-accept": Fault(scripted(resets_at_accept), "reset", httpx.TransportError, unsent=None),
-    "closes-at-accept": _reset(closes_at_accept),
+    "closes-at-accept": Fault(scripted(closes_at_accept), "reset", httpx.TransportError, unsent=None),
     "resets-after-the-request": _reset(resets_after_the_request),
     "closes-after-the-request": _reset(closes_after_the_request, httpx.RemoteProtocolError),
     "resets-in-the-head": _reset(resets_in_the_head),

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.faults.callers import FLAVOURS
-from tests.faults.servers import LONG, Fault, deaf, hangs, resets_in_the_body, scripted, truncates
+from tests.faults.servers import DRIP, LONG, Fault, deaf, hangs, resets_in_the_body, scripted, truncates
 from tests.faults.test_matrix import check_bad_only, check_one_bad_of_three
 from tests.runtime.servers import Peer, serve
 
@@ -62,6 +62,15 @@ async def stops_in_the_handshake(peer: Peer) -> None:
     await asyncio.sleep(LONG)
 
 
+async def drips_the_handshake(peer: Peer) -> None:
+    """A long record, always with something to read."""
+    await peer.reader.read(1)
+    await peer.send(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")
+    while True:
+        await peer.send(b"\x03")
+        await asyncio.sleep(DRIP)
+
+
 async def closes_in_the_handshake(peer: Peer) -> None:
     await peer.reader.read(65536)
 
@@ -102,6 +111,7 @@ FAULTS = {
     "speaks-plain-text": _unsent(speaks_plain_text),
     "is-silent": _silent(scripted(is_silent)),
     "stops-in-the-handshake": _silent(scripted(stops_in_the_handshake)),
+    "drips-the-handshake": _silent(scripted(drips_the_handshake)),
     "deaf": _silent(deaf),
     # Once TLS is there, it is as without.
     "hangs": Fault(scripted(hangs, tls=shows(AUTHORITY, "orders")), "timeout", httpx.ReadTimeout),

@@ -16,6 +16,7 @@ from tests.runtime.wires import until
 POLICY = resilient.Policy(
     retry=None,
     outlier=None,
+    slow_start=0.0,
     balancer=resilient.RoundRobin(),
     health=resilient.HealthCheck("/", interval=0.1, no_traffic_interval=0.1, timeout=0.5, only="all"),
 )

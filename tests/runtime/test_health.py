@@ -400,7 +400,7 @@ def test_checks_go_on_when_what_they_lead_to_breaks(caplog, monkeypatch) -> None
     told = world.play((9.0, world.usable), (9.0, mend), (12.0, world.usable))
     assert told == [{1, 2, 3}, None, {2, 3}]
     broke = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.getMessage() for record in broke] == ["orders: a check of 10.0.0.1:1 came to nothing"]
+    assert [record.getMessage() for record in broke] == ["orders: a health check of 10.0.0.1:1 could not be processed"]
     assert broke[0].exc_info[0] is ZeroDivisionError
 
 

@@ -513,7 +513,7 @@ class TestMesh:
                 mesh.close()
             else:
                 mesh.apply({"orders": Service(["10.0.0.1:80"])})
-            with pytest.raises(resilient.ResolveError, match="not looked for any more"):
+            with pytest.raises(resilient.ResolveError, match="no longer being resolved"):
                 call.result(timeout=10)
         mesh.close()
 

@@ -30,8 +30,8 @@ class Child:
     @classmethod
     @asynccontextmanager
     async def open(cls, module: str) -> AsyncIterator[Self]:
-        """`python -m module`, with the `resilient` that this process uses, for a while."""
-        # -P: files in the directory where the user happens to be must not shadow modules.
+        """`python -m module`, with the `resilient` that this process uses, until the block ends."""
+        # -P: files in the user's current directory must not shadow modules.
         # A session of its own: Ctrl-C is for the parent, which then ends its children.
         argv = (sys.executable, "-P", "-m", module)
         process = await asyncio.create_subprocess_exec(
@@ -70,9 +70,9 @@ class Child:
         return f"{self._module} ended with {self._process.returncode}: {text}"
 
     async def close(self) -> None:
-        """End the child: at once, for it has nothing to lose. Idempotent.
+        """Kill the child at once: it has nothing to lose. Idempotent.
 
-        Its pipe alone would do, but not while it is still importing.
+        Closing its pipe would do, but not while it is still importing.
         """
         with suppress(ProcessLookupError):
             self._process.kill()

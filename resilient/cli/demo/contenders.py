@@ -20,7 +20,7 @@ class Answer(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a contender knows of its endpoints, in their order.
+    """What a contender knows about its endpoints, in their order.
 
     `sent`: attempts so far. `ejected`: seconds until an ejected endpoint is tried again, else
     None. `breaker`: its state; None where there is no breaker.
@@ -48,7 +48,7 @@ class Contender(Protocol):
 
 
 class PlainHttpx:
-    """`httpx.AsyncClient`, and the round robin that one writes by hand."""
+    """`httpx.AsyncClient`, and a hand-written round robin."""
 
     def __init__(self, ports: Sequence[int], story: Story) -> None:
         self._client = httpx.AsyncClient(timeout=story.deadline, trust_env=False)
@@ -67,7 +67,7 @@ class PlainHttpx:
         return Answer(_cause(response), 1)
 
     def state(self) -> State:
-        """Counts alone: it knows nothing else."""
+        """Only counts: it knows nothing else."""
         return State(list(self._sent), [None] * len(self._sent), None)
 
     async def aclose(self) -> None:
@@ -111,7 +111,7 @@ class Resilient:
 def policy(story: Story) -> resilient.Policy:
     """The defaults, a timeout for the call and one for each attempt, and a breaker.
 
-    Ejections are shorter than the default of 30 s, so that a short story shows the return.
+    Ejections are shorter than the default of 30 s, so that a short story shows endpoints return.
     """
     return resilient.Policy(
         timeout=story.deadline,

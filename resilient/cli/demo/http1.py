@@ -29,7 +29,7 @@ class BadRequest(Exception):
 
 
 class Head(NamedTuple):
-    """What the server must know of a request's head (RFC 9112)."""
+    """What the server needs to know from a request's head (RFC 9112)."""
 
     method: str
     length: int
@@ -48,7 +48,7 @@ def parse_head(head: bytes) -> Head:
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        # White space around the name would be read differently by others (request smuggling).
+        # Whitespace around the name would be read differently by others (request smuggling).
         if not colon or not name or name != name.strip():
             raise BadRequest(400)
         key = name.lower()
@@ -74,8 +74,8 @@ def _keep_alive(version: str, headers: dict[str, str]) -> bool:
 class Connection(asyncio.Protocol):
     """One connection; requests are answered in order, one at a time.
 
-    `handle` is asked for the reply to each complete request; None leaves it without one.
-    `opened` and `closed` are told of the connection's life.
+    `handle` is called for the reply to each complete request; None leaves it unanswered.
+    `opened` and `closed` are called when the connection opens and when it closes.
     """
 
     _transport: asyncio.Transport
@@ -111,11 +111,11 @@ class Connection(asyncio.Protocol):
             self._serve()
 
     def abort(self) -> None:
-        """Drop the connection, as a process does that dies."""
+        """Drop the connection, as a dying process does."""
         self._transport.abort()
 
     def _serve(self) -> None:
-        """Begin with the next request if all of it has arrived."""
+        """Start on the next request if all of it has arrived."""
         try:
             head = self._take()
         except BadRequest as fault:

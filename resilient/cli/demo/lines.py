@@ -1,4 +1,4 @@
-"""The view without a terminal: a plain line now and then. Pure but for the stream."""
+"""The view without a terminal: a plain line now and then. Pure, except for the stream."""
 
 from __future__ import annotations
 

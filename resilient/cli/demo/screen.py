@@ -14,16 +14,16 @@ _NARROWEST, _WIDEST = 14, 50
 _ROOMY = 24
 """From this width on, columns use whole sentences."""
 _FULL_BAR = 0.25
-"""The share that fills a bar: with ten endpoints, a tenth is the usual one."""
+"""The share that fills a bar: with ten endpoints, a tenth is usual."""
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A latency for people."""
+    """A latency, for display."""
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def percent(ratio: float | None, digits: int = 1) -> str:
-    """A ratio for people; 100 % and 0 % are said only of all and of nothing."""
+    """A ratio, for display; 100 % and 0 % stand only for all and for none."""
     if ratio is None:
         return "-"
     rounded = round(ratio * 100, digits)
@@ -124,7 +124,7 @@ _COLOURS = {
 
 
 def _share(share: float, ejected: float | None, fault: Fault, style: Style, column: int) -> str:
-    """A share as number and bar; in the colour of the fault that the requests run into."""
+    """A share as a number and a bar, in the colour of the fault that the requests run into."""
     text = f"{share * 100:3.0f} % "
     if ejected is not None:
         note = f"ejected, {ejected:.1f} s" if column >= _ROOMY else "ejected"

@@ -1,7 +1,7 @@
 """The services of one contender: run as `python -m resilient.cli.demo.services`.
 
 A process of its own, so that its CPU does not blur the client's latency. Receives the story,
-sends `{"ports": [...]}`, receives anything as the start signal, and lives by the story until
+sends `{"ports": [...]}`, receives anything as the start signal, and follows the story until
 the pipe closes.
 """
 
@@ -79,7 +79,7 @@ class Service:
 
 def _bound(port: int) -> socket.socket:
     listener = socket.socket()
-    if os.name != "nt":  # there it would let others take the port
+    if os.name != "nt":  # on Windows it would let others take the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "SO_REUSEPORT"):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -88,7 +88,7 @@ def _bound(port: int) -> socket.socket:
 
 
 async def live(services: list[Service], story: Story) -> None:
-    """Change the services as the story tells, from now on."""
+    """Change the services as the story says, from now on."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     for change in story.changes():

@@ -38,7 +38,7 @@ async def show(seed: int, duration: float, *, as_json: bool) -> None:
 
 
 def _end_in_order_on_sigterm() -> None:
-    """As with Ctrl-C: the terminal is given back and the children are stopped."""
+    """As with Ctrl-C: the terminal is restored and the children are stopped."""
     task = asyncio.current_task()
     assert task is not None
     with suppress(NotImplementedError, RuntimeError):  # Windows; not in the main thread
@@ -61,7 +61,7 @@ async def _run(story: Story, children: AsyncExitStack, update: Update) -> dict[s
     traffic = await _prepare(story, children)
     tallies = {name: Tally(story) for name in TITLES}
     while not all(tally.finished for tally in tallies.values()):
-        # Both report at the same ticks, so that taking one report of each keeps them abreast.
+        # Both report at the same ticks, so taking one report from each keeps them in step.
         for name, tally in tallies.items():
             if not tally.finished:
                 tally.add(await traffic[name].receive())

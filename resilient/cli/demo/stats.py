@@ -1,4 +1,4 @@
-"""What is counted of one contender, and what follows from it. Pure."""
+"""What is counted for one contender, and what follows from it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from resilient.cli.demo.story import ENDPOINTS, Chapter, Story
 
-_ROUNDING = 1e-6  # seconds; times of ticks and of steps are computed in different ways
+_ROUNDING = 1e-6  # seconds; the times of ticks and of steps are computed differently
 
 
 class Record(NamedTuple):
@@ -41,7 +41,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Success and latency of some requests; the latter None where there was no request."""
+    """Success and latency of some requests; the latter None if there was no request."""
 
     requests: int
     succeeded: int
@@ -84,12 +84,12 @@ class Exposure(NamedTuple):
 
 
 class Tally:
-    """All that was reported of one contender."""
+    """All that was reported about one contender."""
 
     def __init__(self, story: Story) -> None:
         self.story = story
         self.window = min(2.0, story.duration / 10)
-        """Seconds that "now" means."""
+        """How many seconds count as "now"."""
         self.records: list[Record] = []
         self.samples = [Sample(0.0, [0] * ENDPOINTS, [None] * ENDPOINTS, None)]
         self.lag = 0.0
@@ -97,7 +97,7 @@ class Tally:
         """Known once the contender has finished."""
 
     def add(self, report: Mapping[str, Any]) -> None:
-        """Take in a report of the traffic process."""
+        """Take in a report from the traffic process."""
         self.records.extend(Record(*call) for call in report["calls"])
         self.samples.append(Sample(report["at"], report["sent"], report["ejected"], report["breaker"]))
         self.lag = report["lag"]
@@ -130,7 +130,7 @@ class Tally:
 
     @property
     def breaker_states(self) -> list[str]:
-        """The states in which the breaker was seen, in that order."""
+        """The states in which the breaker was seen, in order of first sight."""
         return list(dict.fromkeys(sample.breaker for sample in self.samples if sample.breaker))
 
     @property

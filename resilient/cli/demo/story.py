@@ -12,7 +12,7 @@ STEPS = 20
 """Faults begin and end at multiples of a twentieth of the duration."""
 
 TITLES = {"httpx": "plain httpx", "resilient": "resilient"}
-"""The contenders: their names in the JSON document, and what people are shown."""
+"""The contenders: their names in the JSON document, and what users are shown."""
 
 
 class Fault(StrEnum):
@@ -44,7 +44,7 @@ _MEANINGS = {
 class Chapter:
     """One endpoint being broken from `start` until `end`, in steps of the story.
 
-    `endpoint` counts from 0; `number` is what people are shown.
+    `endpoint` counts from 0; `number` is what users are shown.
     """
 
     endpoint: int

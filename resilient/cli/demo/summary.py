@@ -74,7 +74,7 @@ def sentences(tallies: Mapping[str, Tally]) -> list[str]:
 
 
 def _busy(lag: float) -> list[str]:
-    """A warning if the computer was too busy for the latencies to be those of the clients."""
+    """A warning if the computer was too busy for the latencies to be the clients' own."""
     if lag < _BUSY:
         return []
     return [f"This computer was busy: requests began up to {milliseconds(lag)} late, which is part of every latency."]

@@ -32,7 +32,7 @@ class Style:
 
     @classmethod
     def of(cls, stream: TextIO, environment: Mapping[str, str] = os.environ) -> Self:
-        """What suits a stream: colour on a screen without NO_COLOR, blocks if it can encode them."""
+        """What suits a stream: colour on a screen unless NO_COLOR is set, blocks if it can encode them."""
         colour = is_screen(stream, environment) and not environment.get("NO_COLOR")
         return cls(colour, (stream.encoding or "").lower().replace("-", "") == "utf8")
 
@@ -65,7 +65,7 @@ def clip(line: str, width: int) -> str:
 
 
 class Screen:
-    """The alternate screen of a terminal; a context manager that gives it back as it was."""
+    """The alternate screen of a terminal; a context manager that restores the terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -2,11 +2,11 @@
 
 Open loop: requests arrive when the schedule says, however the earlier ones fare, and their
 latency counts from the time at which they should have begun. A closed loop would stop
-asking while an endpoint hangs, and so leave out just the bad latencies (coordinated
+asking while an endpoint hangs, and so leave out exactly the bad latencies (coordinated
 omission).
 
-Each contender has a process of its own. In one event loop the CPU of one would be latency of
-the other, and taking turns would show them minutes apart.
+Each contender has a process of its own. In one event loop the CPU time of one would be latency
+for the other, and taking turns would show them minutes apart.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Traffic:
         self._start = 0.0
 
     async def run(self) -> None:
-        """All of it; returns after the last report."""
+        """Run all of it; returns after the last report."""
         self._start = asyncio.get_running_loop().time()
         cpu = time.process_time()
         async with asyncio.TaskGroup() as group:
@@ -85,7 +85,7 @@ class Traffic:
 
 
 async def _warm_up(contender: Contender) -> None:
-    """One request through a client that is thrown away: the first one pays for late imports."""
+    """One request through a throwaway client: the first request pays for late imports."""
     await contender.get()
     await contender.aclose()
 
