@@ -2,8 +2,8 @@
 
 One request goes first. If it fails, the endpoint is ejected again at once; if it succeeds,
 the endpoint's share grows from a tenth to the whole. An endpoint that begins with its full
-share meets full load with cold caches, and fails (the minimum of 10 % and
-the linear growth are those of Envoy's slow start; Finagle and Linkerd send one probe).
+share meets full load with cold caches, and fails (the minimum of 10 % and the linear
+growth are those of Envoy's slow start; Finagle and Linkerd send one probe).
 
 Time alone does not warm a cache: requests that take unusually long do not count as time.
 """

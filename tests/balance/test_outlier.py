@@ -15,7 +15,6 @@ from resilient.balance.round_robin import RoundRobin
 from resilient.core.bound import Bound
 from resilient.core.check import ConfigError
 from resilient.core.classify import HttpClassifier
-from resilient.core.outcome import Kind, Outcome
 from resilient.policy.policy import Policy
 from tests.balance.fleets import answered, cancelled, fleet, overflowed, success, timed_out, unreachable
 

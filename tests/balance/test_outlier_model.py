@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from resilient.balance.outlier import OutlierDetection
 from resilient.balance.picker import Pick
-from resilient.core.outcome import Kind, Outcome
 from tests.balance.fleets import answered, cancelled, fleet, overflowed, success, timed_out, unreachable
 
 BASE, LONGEST, INTERVAL, RAMP, JITTER = 30.0, 75.0, 10.0, 20.0, 0.1
