@@ -38,7 +38,7 @@ class Failover:
     `overprovisioning_factor`: what the endpoints of a level can carry together, relative to
     their usual load. Default 1.4 (Envoy, Istio): a level keeps all its calls while more than
     71 % of it is usable, and 70 % of them when half is.
-    `panic_ratio`: while no level can carry its calls, a level with a smaller share of usable
+    `panic_ratio`: while the levels together cannot carry all calls, a level with a smaller share of usable
     endpoints also gets back those that health checks keep out. Default 0.5 (Envoy's
     `healthy_panic_threshold`); 0: only if there is nothing else. Ejected ones do not come
     back: `OutlierDetection.max_ejection_ratio` bounds those.

@@ -14,7 +14,7 @@ _NOT_IN_NAMES = "/\\:@?#[]%"
 
 
 def is_localhost(name: str) -> bool:
-    """True for `localhost` and the names below it, which never go to a nameserver (RFC 6761 section 6.3)."""
+    """True for `localhost` and the names below it, known without a nameserver (RFC 6761 section 6.3)."""
     name = name.rstrip(".")
     return name == "localhost" or name.endswith(".localhost")
 

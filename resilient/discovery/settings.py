@@ -20,8 +20,8 @@ class DnsSettings:
 
     `nameservers` are IP addresses, with a port if it is not `nameserver_port`; without any,
     those of the operating system are asked. `search` holds the domains that are appended to
-    a name with fewer than `ndots` dots; None means those of resolv.conf, or none if
-    `nameservers` are given. `family` is "any", "ipv4" or "ipv6".
+    a name without a final dot; with `ndots` dots or more it is tried as it is first. None means
+    those of resolv.conf, or none if `nameservers` are given. `family` is "any", "ipv4" or "ipv6".
 
     A TTL counts as at least `min_ttl` and at most `max_ttl` seconds. Names are looked up
     again at `refresh_ratio` of their TTL, less up to a tenth of that, so that data in use

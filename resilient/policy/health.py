@@ -32,7 +32,7 @@ class HealthCheck:
 
     `only`: which endpoints are checked. "idle" (default): those that got no request since their
     last check, are ejected or are unhealthy; "new": those that join a set in use, until they
-    first answer, so that a connection is made before a request needs one; "all".
+    first answer, so that none is picked before it listens; "all".
     `interval`: between checks of an endpoint (10), `unhealthy_interval` while it is unhealthy;
     `unhealthy_edge_interval`, `healthy_edge_interval`: the first interval after it became so;
     None for the one that applies afterwards. `no_traffic_interval`: while the service has never

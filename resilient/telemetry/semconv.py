@@ -15,7 +15,7 @@ from resilient.balance.endpoint import Endpoint, is_ip
 Attributes = dict[str, AttributeValue]
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.23.1"
-"""The version in which the conventions for HTTP became stable."""
+"""A version in which the conventions for HTTP are stable."""
 
 REQUEST_METHOD = "http.request.method"
 METHOD_ORIGINAL = "http.request.method_original"
