@@ -17,7 +17,7 @@ _PASSES = 8  # turns that endpoints which are ramping up may miss in one pick
 
 @dataclass(frozen=True, slots=True)
 class RoundRobin:
-    """Each endpoint in turn, by weight, spread evenly: `aab` and not `aaabbb`.
+    """Each endpoint in turn, by weight, spread evenly: `aabaab` and not `aaaabb`.
 
     The order starts at random, or all clients that learned of a change together would walk
     from endpoint to endpoint together.

@@ -1,7 +1,7 @@
 """What a call asks of its driver: the only ways in which the journey touches the world.
 
-The journey yields an effect and is resumed with a Reply: `(value, error, now)`. Exactly one
-of value and error means something; `now` is the driver's clock after the effect.
+The journey yields an effect and is resumed with a Reply: `(value, error, now)`. What value and
+error mean depends on the effect; `now` is the driver's clock after it.
 """
 
 from __future__ import annotations

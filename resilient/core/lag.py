@@ -44,9 +44,9 @@ class Lag:
         return late if late > _NOISE else 0.0
 
     def is_high(self, now: float) -> bool:
-        """True while it is above the threshold."""
+        """True while it is at or above the threshold."""
         return self.seconds(now) >= self.threshold
 
     def was_high(self, since: float, now: float) -> bool:
-        """True if it was above the threshold at some moment since then."""
+        """True if it was at or above the threshold at some moment since then."""
         return self._stalled_at >= since or self.is_high(now)

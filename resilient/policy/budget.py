@@ -1,7 +1,7 @@
 """Retry budget: retries as a share of requests, so that a fault cannot become a storm.
 
-Why a share and not a count per call: with n attempts allowed, n layers and a total outage,
-counts multiply the load by n to the power of the layers; a share adds a fifth, whatever n is.
+Why a share and not a count per call: with n attempts allowed in each layer and a total
+outage, counts multiply the load by n to the power of the layers; a share adds a fifth, whatever n is.
 
 The windowed bucket is Finagle's RetryBudget (deposit one per request, withdraw 1/ratio per
 retry, 20 %, 10 a second) with three changes. Its window of 10 s keeps what calm times did not
