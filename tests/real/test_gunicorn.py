@@ -57,7 +57,9 @@ def test_each_worker_has_its_own_connections_and_threads(tmp_path: Path, preload
             # A new connection for each, so that all workers get some.
             with httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=20) as client:
                 told = [client.get(f"http://{HOST}:{port}/").json() for _ in range(60)]
-                until(lambda: told.append(client.get(f"http://{HOST}:{port}/").json()) or len(pids(told)) > 1)
+                until(
+                    lambda: told.append(client.get(f"http://{HOST}:{port}/").json()) or len(pids(told)) > 1, patience=30
+                )
             gunicorn.stop(timeout=20)
             assert "Traceback" not in gunicorn.tail(1000)
     assert Counter((one["status"], one["in_flight"], one["error"]) for one in told) == {(200, 0, None): len(told)}
