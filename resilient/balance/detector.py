@@ -67,13 +67,11 @@ class OutlierDetector:
         rng: Random | None = None,
         *,
         route: Hashable | None = None,
-        late: bool = False,
     ) -> bool:
         """Count one result; True if the endpoint was ejected for it.
 
         Refused and ignored attempts are no evidence. `route`: what the request was about, if that
-        is known. `late`: a body has broken whose headers were counted as a success. `rng`: for
-        jitter; none without it.
+        is known. `rng`: for jitter; none without it.
         """
         evidence = stats.evidence
         if evidence is None:
@@ -85,14 +83,7 @@ class OutlierDetector:
             return False
         if outcome.kind is not Kind.FAILURE or stats.ejected_until is not None:
             return False
-        if late:
-            # One result for each attempt: the row goes on that its headers had ended.
-            stats.consecutive_failures = max(stats.consecutive_failures, evidence.ended_row) + 1
-            evidence.window.turn_bad(now)
-        else:
-            stats.consecutive_failures += 1
-            evidence.window.record(True, now)
-        cause = self._judge_failure(stats, evidence, outcome, now, route)
+        cause = self._count_failure(stats, evidence, outcome, now, route)
         if cause is None:
             return False
         with self._lock:
@@ -103,19 +94,20 @@ class OutlierDetector:
         if now >= window.end:
             window.turn(now)
         window.results += 1
-        if stats.consecutive_failures or evidence.ended_row:
-            evidence.ended_row = stats.consecutive_failures
+        if stats.consecutive_failures:
             stats.consecutive_failures = evidence.gateway_failures = evidence.local_failures = 0
         if self._setting.latency_factor is not None:
             evidence.measure(outcome.seconds)
         if stats.ramp is not None and stats.ramp.is_complete(now):
             stats.ramp = None
 
-    def _judge_failure(
+    def _count_failure(
         self, stats: EndpointStats, evidence: Evidence, outcome: Outcome, now: float, route: Hashable | None
     ) -> str | None:
         """Count a failure; the cause for which the endpoint should be ejected, if there is one."""
         local = outcome.origin is Origin.LOCAL
+        stats.consecutive_failures += 1
+        evidence.window.record(True, now)
         evidence.local_failures = evidence.local_failures + 1 if local else 0
         evidence.gateway_failures = evidence.gateway_failures + 1 if outcome.status in _GATEWAY else 0
         # An endpoint that cannot be reached cannot be reached for any route.

@@ -32,7 +32,6 @@ class Evidence:
     """
 
     __slots__ = (
-        "ended_row",
         "gateway_failures",
         "length",
         "local_failures",
@@ -48,8 +47,6 @@ class Evidence:
         self.gateway_failures = 0
         """In a row, like `local_failures`."""
         self.local_failures = 0
-        self.ended_row = 0
-        """Failures in a row that the latest result, a success, has ended."""
         self.median = 0.0
         self.routes: dict[Hashable, RouteRun] = {}
         self.sampled_until = float("-inf")
@@ -58,7 +55,7 @@ class Evidence:
     def clear(self) -> None:
         """Forget everything but the length of the window."""
         self.window = Window(self.length)
-        self.gateway_failures = self.local_failures = self.ended_row = 0
+        self.gateway_failures = self.local_failures = 0
         self.median = 0.0
         self.routes.clear()
 
@@ -78,11 +75,10 @@ class Evidence:
             self._make_room()
             run = self.routes[route] = RouteRun(now)
         run.seen = now
-        if failed:
-            run.failures += 1
-        else:
-            run.failures = 0
-            self.sampled_until = now + self.length / _SAMPLES
+        run.failures = run.failures + 1 if failed else 0
+        # While one is failing, every success counts, or its failures would seem to be in a row.
+        is_failing = failed or any(other.failures and now - other.seen < self.length for _, other in self._known())
+        self.sampled_until = float("-inf") if is_failing else now + self.length / _SAMPLES
 
     def failures_of(self, route: Hashable, since: float) -> int | None:
         """Failures in a row of a route; None if it has not been heard of since then."""

@@ -48,14 +48,14 @@ class Block:
         except StopIteration as stop:
             self.step = stop.value
 
-    def begin(self, *, lent: bool) -> None:
-        """Enter the attempt, in a generator if `lent`; raises the reason if there is none."""
+    def begin(self) -> None:
+        """Enter the attempt; raises the reason if there is none."""
         if isinstance(self.step, Outcome):
             error = self.site.error(self.call, self.step)
             assert error is not None
             raise error
         assert isinstance(self.step, Send)
-        self.attempt = self.site.attempt(self.call, self.step, lent=lent)
+        self.attempt = self.site.attempt(self.call, self.step)
         self.attempt.__enter__()
 
     def end(self, error: BaseException | None, now: float) -> None:
@@ -160,7 +160,7 @@ class Blocks:
                 block.end(GeneratorExit(), self._clock())
 
     def _push(self, block: Block, generator: int | None) -> CallReport:
-        block.begin(lent=generator is not None)
+        block.begin()
         if generator is not None:
             self._lent.setdefault(generator, []).append(block)
         else:

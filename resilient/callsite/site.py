@@ -10,8 +10,8 @@ from random import Random
 
 from resilient.balance.endpoint import Endpoint, EndpointStats
 from resilient.balance.picker import Pick
-from resilient.context import Inside, around, enter
 from resilient.core import forking
+from resilient.core.ambient import Ambient, ambient, enter
 from resilient.core.bound import Bound
 from resilient.core.call import Call
 from resilient.core.classify import FunctionClassifier
@@ -54,7 +54,7 @@ class Site:
             mirror = BreakerMirror(breaker)
             self._mirror = process_control().repeat(mirror.sync_once, mirror.interval)
         seconds = self.bound.policy.timeout
-        outer = around()
+        outer = ambient.get()
         if outer is not None:
             left = outer.remaining()
             if left is not None and (seconds is None or left < seconds):
@@ -70,11 +70,11 @@ class Site:
         self.bound.after_fork(self._clock())
         self._mirror = None
 
-    def attempt(self, call: Call, send: Send, *, lent: bool = False) -> Attempt:
-        """The surroundings of one attempt, to be entered around it; `lent` if a generator enters them."""
+    def attempt(self, call: Call, send: Send) -> Attempt:
+        """The surroundings of one attempt, to be entered around it."""
         ordinal = call.outer_attempt + send.number - 1
         deadline = None if send.timeout is None else self._clock() + send.timeout
-        return Attempt(deadline, self._clock, ordinal, lent)
+        return Attempt(deadline, self._clock, ordinal)
 
     def timed_out(self, send: Send) -> TimeoutError:
         """The error of an attempt that was cut off."""
@@ -100,20 +100,19 @@ class Site:
 class Attempt:
     """While it is entered, calls inside inherit the attempt's deadline and ordinal."""
 
-    __slots__ = ("_began", "_clock", "_deadline", "_inside", "_lent", "_ordinal")
+    __slots__ = ("_began", "_clock", "_deadline", "_inside", "_ordinal")
 
-    def __init__(self, deadline: float | None, clock: Clock, ordinal: int, lent: bool) -> None:
+    def __init__(self, deadline: float | None, clock: Clock, ordinal: int) -> None:
         self._deadline = deadline
         self._clock = clock
         self._ordinal = ordinal
-        self._lent = lent
-        self._inside: Inside | None = None
+        self._inside: Ambient | None = None
         self._began = next(_order)
 
     def __enter__(self) -> None:
         # With neither, there is nothing around it that has to be hidden.
         if self._deadline is not None or self._ordinal > 1:
-            self._inside = enter(self._deadline, self._clock, self._ordinal, lent=self._lent)
+            self._inside = enter(self._deadline, self._clock, self._ordinal)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._inside is not None:

@@ -11,24 +11,65 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Ambient:
-    """The surroundings of a call.
+    """The surroundings of a call: what code has entered, inside what was entered before (`outer`).
 
     `deadline` is a time on `clock`, not on the caller's clock: the two may differ under test.
     `attempt` is the number of the attempt that an outer layer is making at the same work (1
-    for the first), so that nested retries do not multiply.
+    for the first), so that nested retries do not multiply; None: as outside.
+
+    A generator enters them in the context of its consumer, and may be closed in another one,
+    where they stay: so what was left is marked, and says nothing any more.
     """
 
     deadline: float | None = None
     clock: Callable[[], float] | None = None
-    attempt: int = 1
+    number: int | None = None
+    outer: Ambient | None = None
+    is_over: bool = False
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline; None without one."""
-        if self.deadline is None or self.clock is None:
-            return None
-        return self.deadline - self.clock()
+        """Seconds until the earliest deadline; None without one."""
+        least: float | None = None
+        each = in_force(self)
+        while each is not None:
+            if each.deadline is not None and each.clock is not None:
+                left = each.deadline - each.clock()
+                least = left if least is None else min(least, left)
+            each = in_force(each.outer)
+        return least
+
+    @property
+    def attempt(self) -> int:
+        """The number of the outer attempt."""
+        each = in_force(self)
+        while each is not None and each.number is None:
+            each = in_force(each.outer)
+        return 1 if each is None or each.number is None else each.number
+
+    def leave(self) -> None:
+        """Restore the outer surroundings if these are current: whoever closes a generator keeps their own."""
+        self.is_over = True
+        if ambient.get() is self:
+            ambient.set(in_force(self.outer))
+
+
+def in_force(found: Ambient | None) -> Ambient | None:
+    """The innermost surroundings that have not been left."""
+    while found is not None and found.is_over:
+        found = found.outer
+    return found
+
+
+def enter(deadline: float | None, clock: Callable[[], float] | None, number: int | None) -> Ambient:
+    """Set surroundings inside the present ones."""
+    outer = in_force(ambient.get())
+    if outer is not None:
+        outer.outer = in_force(outer.outer)  # generators that overlap for ever make no chain
+    inside = Ambient(deadline, clock, number, outer)
+    ambient.set(inside)
+    return inside
 
 
 ambient: ContextVar[Ambient | None] = ContextVar("resilient_ambient", default=None)

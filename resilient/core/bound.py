@@ -97,10 +97,19 @@ class Bound(Membership):
         self.failure = None
         super().update(endpoints, now)
 
-    def feedback(self, send: Send, outcome: Outcome, now: float, route: Callable[[], str | None] | None = None) -> None:
+    def feedback(
+        self,
+        send: Send,
+        outcome: Outcome,
+        now: float,
+        route: Callable[[], str | None] | None = None,
+        *,
+        judges: bool = True,
+    ) -> None:
         """Hand the result of an attempt to everything that learns from results.
 
-        Once per attempt: called again for the same one, it changes nothing.
+        Once per attempt: called again for the same one, it changes nothing. `judges`: whether it
+        decides about the endpoint too.
         """
         if not send.pick.observe(outcome, now):
             return
@@ -119,39 +128,20 @@ class Bound(Membership):
         if self.pacing is not None:
             self.pacing.observe(outcome, now)
         if self.hedge is not None:
-            self.hedge.observe(outcome, now, None if route is None else route())
+            self.hedge.observe(outcome, now, route)
         health = self.policy.health
         if health is not None and is_draining(outcome.response):
             self.mark_unhealthy(send.pick.stats, now + health.lease, now)
-        if self.outlier is not None:
-            self._judge(send.pick.stats, outcome, now, route)
+        if judges:
+            self.judge(send.pick.stats, outcome, now, route)
 
-    def _judge(
-        self,
-        stats: EndpointStats,
-        outcome: Outcome,
-        now: float,
-        route: Callable[[], str | None] | None,
-        *,
-        late: bool = False,
-    ) -> None:
+    def judge(self, stats: EndpointStats, outcome: Outcome, now: float, route: Callable[[], str | None] | None) -> None:
         """Show a result to the outlier detector."""
-        assert self.outlier is not None
-        if self.typical is None and outcome.kind is Kind.FAILURE and outcome.is_timeout:
+        if self.outlier is None or (self.typical is None and outcome.reason == "timeout"):
             return  # until something has succeeded, nobody can say how long is too long for an endpoint
         about = route() if route is not None and _is_telling(stats, outcome, now) else None
-        if self.outlier.observe(stats, outcome, now, self.rng, route=about, late=late):
+        if self.outlier.observe(stats, outcome, now, self.rng, route=about):
             self.rebuild(now)
-
-    def late_failure(
-        self, stats: EndpointStats, outcome: Outcome, now: float, route: Callable[[], str] | None = None
-    ) -> None:
-        """Count a body that broke after its headers had counted as a success."""
-        if outcome.kind is not Kind.FAILURE:
-            return
-        stats.failures += 1
-        if self.outlier is not None:
-            self._judge(stats, outcome, now, route, late=True)
 
     def had_its_time(self, seconds: float) -> bool:
         """True if an attempt that lasted this long says something about its endpoint.

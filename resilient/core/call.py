@@ -238,8 +238,8 @@ class Call:
 
     def end(self, send: Send, outcome: Outcome) -> Outcome:
         """The outcome of the call; what an open body still occupies becomes `held`."""
-        if self.is_open is not None and outcome.response is not None and self.is_open(outcome.response):
-            self.held = Held(self.bound, send.pick, self.limit, self.route, self.lag)
+        if self.has_open_body(outcome.response):
+            self.held = Held(self.bound, send.pick, self.limit, outcome, self.route, self.lag)
             self.live, self.limit = (), None
         else:
             self.let_go(send)
@@ -268,13 +268,16 @@ class Call:
         """
         self.stopped_at = now
         if self.held is not None:
-            self.held.release()
-        is_open = self.latest is not None and self.is_open is not None and self.is_open(self.latest)
-        return self.latest if is_open else None
+            self.held.release(now)
+        return self.latest if self.has_open_body(self.latest) else None
+
+    def has_open_body(self, response: Any) -> bool:
+        """True if the body of a response is still to be read."""
+        return response is not None and self.is_open is not None and self.is_open(response)
 
     def give_up(self, send: Send, reason: str, now: float) -> None:
         """End an attempt under way, as no evidence; nothing happens if it has already ended."""
         outcome = Outcome(Kind.IGNORED, reason)
         outcome.seconds = max(0.0, now - send.started)
-        self.bound.feedback(send, outcome, now)
+        self.bound.feedback(send, outcome, now, self.about)
         self.let_go(send)

@@ -52,7 +52,7 @@ def hedge_after(call: Call, now: float) -> float | None:
     hedge = call.bound.hedge
     if hedge is None or call.number > 1:
         return None
-    patience = hedge.begin(now, call.about())
+    patience = hedge.begin(now, call.about)
     if call.lag is not None and call.lag.is_high(now):
         return None  # it would hedge our own slowness
     if not call.is_repeatable or not call.shareable or "queued" in call.report.flags:

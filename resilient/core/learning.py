@@ -31,9 +31,11 @@ def learn(call: Call, send: Send, response: Any, error: Exception | None, now: f
     evidence, lag = outcome, call.lag
     if lag is not None and (lag.late or now > lag.due or outcome.kind is Kind.FAILURE):
         evidence = _without_lag(call, lag, send, outcome, now)
-    if evidence is outcome and outcome.error is not None and outcome.is_timeout:
+    if evidence is outcome and outcome.reason == "timeout":
         evidence = _of_timeout(call, send, outcome)
-    call.bound.feedback(send, evidence, now, call.about)
+    # The end of a body that is still open decides about its endpoint (`core/held.py`).
+    is_decided = outcome.kind is not Kind.SUCCESS or not call.has_open_body(response)
+    call.bound.feedback(send, evidence, now, call.about, judges=is_decided)
     return outcome
 
 
@@ -59,13 +61,12 @@ def _of_timeout(call: Call, send: Send, outcome: Outcome) -> Outcome:
     """What a timeout says about the peer: nothing if it was short, or noticed late.
 
     Short is less than successes usually take, whoever set it. Late is so late that the answer may
-    have been there unread, as in a thread that waits for the others.
+    have been there unread, as in a thread that waits for the others; known of our own wire alone,
+    since a function or a transport of the user's cannot be cut off, and ends when it likes.
     """
     usual = call.bound.typical
-    is_short = usual is not None and outcome.seconds < usual
     is_late = call.lag is None and send.timeout is not None and outcome.seconds > send.timeout + THRESHOLD
-    if is_short or is_late:
-        if is_late:
-            call.report.flags.append("lag")
+    if is_late and hasattr(outcome.error, "unsent"):
+        call.report.flags.append("lag")
         return Outcome(Kind.IGNORED, "local")
-    return outcome
+    return Outcome(Kind.IGNORED, "local") if usual is not None and outcome.seconds < usual else outcome

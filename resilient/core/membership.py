@@ -149,6 +149,7 @@ class Membership:
         for stats in self.members:
             if stats.unhealthy_until is not None and stats.unhealthy_until <= now:
                 stats.unhealthy_until = None
+                self._welcome_back(stats, now)
                 changed = True
         if changed:
             self.rebuild(now)
@@ -167,17 +168,18 @@ class Membership:
         """Let back in an endpoint that was kept out for its health."""
         if stats.unhealthy_until is not None:
             stats.unhealthy_until = None
-            self._welcome_back(stats)
+            self._welcome_back(stats, now)
             self.rebuild(now)
 
-    def _welcome_back(self, stats: EndpointStats) -> None:
+    def _welcome_back(self, stats: EndpointStats, now: float) -> None:
         """Let an endpoint come back slowly, as Envoy does, into a set that has done without it.
 
         Its latency is measured anew: the last one may be that of its fault.
         """
         stats.cost = 0.0
         others = sum(other.is_usable for other in self.members if other is not stats)
-        if self.policy.slow_start and stats.ramp is None and 2 * others >= len(self.members):
+        is_on_its_way = stats.ramp is not None and not stats.ramp.is_complete(now)
+        if self.policy.slow_start and not is_on_its_way and 2 * others >= len(self.members):
             stats.ramp = Ramp(self.policy.slow_start, patience=self.policy.slow_start)
 
     def restore(self, stats: EndpointStats, now: float) -> None:

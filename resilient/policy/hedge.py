@@ -7,7 +7,7 @@ delay and the two budgets.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from resilient.core import check
@@ -18,7 +18,10 @@ from resilient.policy.percentile import MovingPercentile
 _KNOWN = 5  # samples of a route that say more about it than all those of the service: mostly their maximum
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)", re.ASCII)
 MAX_ROUTES = 32
-"""Routes of a service whose latencies are kept apart; the one with the fewest samples makes room."""
+"""Routes of a service whose latencies are kept apart; a stale one makes room, or the one with the fewest samples."""
+
+Route = Callable[[], Hashable | None]
+"""Names the route of a call; asked only where it matters."""
 
 
 @check.setting
@@ -75,18 +78,18 @@ class HedgeState:
         # maxExtraLoad has none either).
         self._budget = RetryBudget(ratio=setting.max_extra_ratio, min_per_second=0).bind()
 
-    def begin(self, now: float, route: Hashable | None = None) -> float | None:
+    def begin(self, now: float, route: Route | None = None) -> float | None:
         """Count a call; returns the seconds after which it may be hedged, or None if nothing is known."""
         self._budget.deposit(now)
         if self._latencies is None:
             return float(self.setting.delay)
-        own = self._routes.get(route)
+        own = self._routes.get(None if route is None else route())
         seconds = own.value() if own is not None else None
         if seconds is None:
             seconds = self._latencies.value()
         return None if seconds is None else max(seconds, self.setting.minimum_delay)
 
-    def observe(self, outcome: Outcome, now: float, route: Hashable | None = None) -> None:
+    def observe(self, outcome: Outcome, now: float, route: Route | None = None) -> None:
         """Learn the latency of an attempt.
 
         Only of successes, timeouts and losers: these say how long one may have to wait. A failure
@@ -96,17 +99,18 @@ class HedgeState:
             return
         if outcome.kind is Kind.SUCCESS or outcome.reason in ("timeout", "superseded"):
             self._latencies.record(outcome.seconds, now)
-            if route is not None:
-                self._of(route).record(outcome.seconds, now)
+            name = None if route is None else route()
+            if name is not None:
+                self._of(name, now).record(outcome.seconds, now)
 
-    def _of(self, route: Hashable) -> MovingPercentile:
+    def _of(self, route: Hashable, now: float) -> MovingPercentile:
         known = self._routes.get(route)
         if known is None:
             assert self._latencies is not None
-            if len(self._routes) >= MAX_ROUTES:
-                # A copy in one step, and no lock: two threads may each make room, one of them for nothing.
-                rarest = min(list(self._routes.items()), key=lambda one: one[1].samples)[0]
-                self._routes.pop(rarest, None)
+            while len(self._routes) >= MAX_ROUTES:
+                # A copy in one step, since other threads make room too, and no lock is taken.
+                least = min(list(self._routes.items()), key=lambda one: (one[1].ends >= now, one[1].samples))[0]
+                self._routes.pop(least, None)
             known = self._routes[route] = MovingPercentile(self._latencies.ratio, minimum=_KNOWN)
         return known
 

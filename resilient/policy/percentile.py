@@ -17,7 +17,7 @@ class MovingPercentile:
     is none before the `minimum`: few samples say little about a tail.
     """
 
-    __slots__ = ("_answer", "_current", "_ends", "_minimum", "_previous", "ratio", "samples", "window")
+    __slots__ = ("_answer", "_current", "_minimum", "_previous", "ends", "ratio", "samples", "window")
 
     def __init__(self, ratio: float, window: float = 30.0, minimum: int = 20) -> None:
         self.ratio = ratio
@@ -25,14 +25,15 @@ class MovingPercentile:
         self.window = window
         self._current = [0] * _BUCKETS
         self._previous = [0] * _BUCKETS
-        self._ends: float | None = None
+        self.ends = float("-inf")
+        """When the histogram that is being filled is complete."""
         self.samples = 0
         """How many were recorded in all."""
         self._answer: float | None = None
 
     def record(self, seconds: float, now: float) -> None:
         """Count one latency."""
-        if self._ends is None or now >= self._ends:
+        if now >= self.ends:
             self._turn(now)
         bucket = int(log(max(seconds, _SHORTEST) / _SHORTEST) / _GROWTH)
         self._current[min(bucket, _BUCKETS - 1)] += 1
@@ -42,10 +43,10 @@ class MovingPercentile:
 
     def _turn(self, now: float) -> None:
         # After a long silence both halves are old.
-        idle = self._ends is None or now >= self._ends + self.window
+        idle = now >= self.ends + self.window
         self._previous = [0] * _BUCKETS if idle else self._current
         self._current = [0] * _BUCKETS
-        self._ends = now + self.window
+        self.ends = now + self.window
         self._answer = self._look_up()
 
     def _look_up(self) -> float | None:

@@ -39,13 +39,6 @@ class Window:
         if failed:
             self.failures += 1
 
-    def turn_bad(self, now: float) -> None:
-        """A result that was counted as a success, a moment ago, was a failure after all."""
-        if now >= self.end:
-            self.turn(now)
-        self.results = max(self.results, self.failures + 1)  # it may have left the window
-        self.failures += 1
-
     def turn(self, now: float) -> None:
         """Put the current bucket into the ring, and forget those that have left the window."""
         tick = max(self._tick, int(now // self._width))

@@ -94,18 +94,18 @@ class FollowedBody:
         try:
             self._stream.close()
         finally:
-            self._held.release()
+            self._held.release(self._clock())
 
     async def aclose(self) -> None:
         """Close the body, and free its place in flight."""
         try:
             await self._stream.aclose()
         finally:
-            self._held.release()
+            self._held.release(self._clock())
 
     def __del__(self) -> None:
         held = getattr(self, "_held", None)
-        if held is not None and held.release():
+        if held is not None and held.release(self._clock()):
             warnings.warn(
                 f"a response of {held.bound.name!r} was neither read nor closed",
                 ResourceWarning,

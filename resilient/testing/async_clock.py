@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import time
 from collections.abc import Awaitable, Callable
@@ -69,6 +70,7 @@ class AsyncVirtualClock:
 
     def trio_clock(self) -> MockClock:
         """A new clock for trio that this one follows: `trio.run(main, clock=clock.trio_clock())`."""
+        import trio
         from trio.testing import MockClock
 
         clock = MockClock(autojump_threshold=0)
@@ -76,7 +78,7 @@ class AsyncVirtualClock:
         jump = clock._autojump  # noqa: SLF001 - the class is final, and has no other way in
 
         def jump_unless_awaited() -> None:
-            if self._standstill.holds():
+            if self._standstill.holds() or trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf:
                 time.sleep(_POLL)  # trio looks for news then, and comes back
             else:
                 jump()
@@ -101,6 +103,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """The virtual time."""
         return self._jumping.now
 
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """As usual; time stands still until it has ended (`asyncio.to_thread`, lookups of names)."""
+        future = super().run_in_executor(executor, func, *args)
+        self._jumping.working += 1
+        future.add_done_callback(self._jumping.worked)
+        return future
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits by moving the clock on, unless a descriptor is ready."""
@@ -109,6 +118,11 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.now = now
         self._standstill = standstill
+        self.working = 0
+
+    def worked(self, _: object) -> None:
+        """A thread that tasks wait for has ended."""
+        self.working -= 1
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -116,7 +130,7 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(_REAL_WAIT)  # only another thread can end this wait
-        while self._standstill.holds():
+        while self.working or self._standstill.holds():
             ready = super().select(_POLL)
             if ready:
                 return ready

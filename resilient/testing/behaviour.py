@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from resilient.core import check
 
 
+@check.setting
 @dataclass(frozen=True)
 class Behaviour:
     """How an endpoint behaves for a while.
@@ -44,6 +45,10 @@ class Behaviour:
         check.seconds("Behaviour.latency", self.latency, zero=True)
         check.number("Behaviour.spread", self.spread)
         check.ratio("Behaviour.failure_ratio", self.failure_ratio)
+        for name in ("refuses", "hangs", "resets", "breaks", "stalls"):
+            check.flag(f"Behaviour.{name}", getattr(self, name))
+        for name in ("status", "failure_status"):
+            check.statuses(f"Behaviour.{name}", [getattr(self, name)])
         if self.workers is not None:
             check.count("Behaviour.workers", self.workers)
         if self.retry_after is not None:

@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from resilient.runtime.waiting import ThreadWaiter
 from resilient.testing.standstill import Standstill, is_control
@@ -69,6 +69,8 @@ class VirtualClock:
         finally:
             with self._changed:
                 self._sleepers.remove(sleeper)
+        if sleeper.given_up:
+            raise RuntimeError("virtual time stands still")
         return not sleeper.expired
 
     def run(self, *functions: Callable[[], Any]) -> list[Any]:
@@ -102,17 +104,27 @@ class VirtualClock:
                 else:
                     self._changed.wait(_POLL)
             if time.monotonic() > give_up:
-                count = len(running())
-                raise RuntimeError(
-                    f"virtual time stands still: {len(self._sleepers)} of {count} threads wait by the clock"
-                )
+                self._give_up(running())
+
+    def _give_up(self, running: Sequence[threading.Thread]) -> NoReturn:
+        """End the waits too: a thread of a pool that waited for ever would keep the program from its end."""
+        with self._changed:
+            waiting = {sleeper.thread for sleeper in self._sleepers}
+            for sleeper in self._sleepers:
+                sleeper.given_up = True
+                sleeper.waiter.wake()
+        others = ", ".join(thread.name for thread in running if thread not in waiting)
+        raise RuntimeError(
+            f"virtual time stands still: {len(waiting)} of {len(running)} threads wait by the clock; not: {others}"
+        )
 
     def _at_rest(self, running: Callable[[], Sequence[threading.Thread]]) -> bool:
         """True if every thread waits, and some for a time. The caller holds the lock."""
         if not any(sleeper.end is not None for sleeper in self._sleepers):
             return False
         # In this order: who could still wake one of them is found running, or has woken it.
-        return len(self._sleepers) == len(running()) and not any(sleeper.waiter.woken for sleeper in self._sleepers)
+        waiting = {sleeper.thread for sleeper in self._sleepers}
+        return waiting.issuperset(running()) and not any(sleeper.waiter.woken for sleeper in self._sleepers)
 
     def _wake_first(self) -> None:
         end, _, first = min(
@@ -131,6 +143,8 @@ class _Sleeper:
         self.end = end
         self.order = order
         self.expired = False
+        self.given_up = False
+        self.thread = threading.current_thread()
 
 
 class _Run(threading.Thread):

@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from resilient.balance.endpoint import NOWHERE, Endpoint, EndpointStats, Locality
+from resilient.core import check
 from resilient.core.bound import Bound
 from resilient.core.classify import HttpClassifier
 from resilient.core.effects import Send
@@ -49,6 +50,9 @@ class Simulation:
         localities: Sequence[Locality] = (NOWHERE,),
         seed: int = 0,
     ) -> None:
+        check.count("Simulation.clients", clients)
+        for endpoint in endpoints:
+            check.instance("Simulation.endpoints", endpoint, FakeEndpoint, "FakeEndpoints")
         self.now = 0.0
         self.policy = policy
         self.endpoints = list(endpoints)
@@ -124,8 +128,11 @@ class Simulation:
         `timeout`: of each call, besides the policy's. `cancel_ratio`: the share of calls that
         their caller gives up at some moment of the first 50 ms. `keys`: what balancers that hash
         go by, `routes`: what calls are about; each call has one, drawn at random: all alike, or
-        by their weights in a mapping.
+        by their weights in a mapping. A second run goes on where the first has ended, and its result
+        holds the calls of both.
         """
+        check.number("Simulation.run.rate", rate, above=True)
+        check.seconds("Simulation.run.duration", duration)
         traffic = Traffic(self, rate, self.now + duration, timeout, idempotent, cancel_ratio, keys, routes)
         traffic.expect(self.now)
         with _without_cycle_detection():

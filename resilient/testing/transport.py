@@ -158,7 +158,8 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         now = self.clock()
         end = _NEVER if patience is None else now + patience
         if end == when == _NEVER:
-            await anyio.sleep_forever()
+            await anyio.sleep(600.0)  # somebody may yet cancel it
+            raise RuntimeError(f"{request.method} {request.url} would hang for ever: give the call a timeout")
         await anyio.sleep(min(when, end) - now)
         if when > end:
             raise _library(request).ReadTimeout("no answer in time", request=request)

@@ -225,3 +225,37 @@ def test_places_of_a_closed_event_loop_are_given_back(seconds: float | None) -> 
     del task
     gc.collect()
     assert in_flight(blocks) == (0, 0)
+
+
+def test_generators_that_overlap_for_ever_make_no_chain() -> None:
+    def limited() -> Iterator[None]:
+        with deadline(100.0):
+            yield
+
+    previous = limited()
+    next(previous)
+    for _ in range(3000):
+        following = limited()
+        next(following)
+        previous.close()
+        previous = following
+    left = remaining()
+    assert left is not None
+    assert left > 99.0
+    previous.close()
+    assert remaining() is None
+
+
+def test_the_deadline_of_a_closed_generator_is_nobodys() -> None:
+    """Also of code that has entered one of its own meanwhile."""
+
+    def limited() -> Iterator[None]:
+        with deadline(1.0):
+            yield
+
+    generator = limited()
+    next(generator)
+    with deadline(5.0):
+        assert (remaining() or 0.0) <= 1.0
+        generator.close()
+        assert (remaining() or 0.0) > 4.0

@@ -138,15 +138,42 @@ def test_a_timeout_sooner_than_answers_usually_come_is_no_evidence() -> None:
     assert sum(stats.ejected_until is not None for stats in service.members) == 1
 
 
+class WireTimeout(ReadTimeout):
+    """As our own wire raises them."""
+
+    unsent = False
+
+
 def test_a_thread_that_wakes_up_late_blames_nobody() -> None:
     policy = Policy(retry=None, attempt_timeout=0.1, outlier=OutlierDetection(consecutive_failures=1))
     for end, ejected in ((0.16, 0), (0.14, 1)):
         service = bound(policy)
         Steps(service).reply(Answer(200), now=0.01)
         steps = Steps(service)
-        steps.reply(error=ReadTimeout(), now=end)
+        steps.reply(error=WireTimeout(), now=end)
         assert ("lag" in steps.call.report.flags) is (ejected == 0)
         assert sum(stats.ejected_until is not None for stats in service.members) == ejected
+
+
+def test_what_nobody_can_cut_off_ends_when_it_likes() -> None:
+    """A function, or a transport of the user's, is not late because of us."""
+    service = bound(Policy(retry=None, attempt_timeout=0.1, outlier=OutlierDetection(consecutive_failures=1)))
+    Steps(service).reply(Answer(200), now=0.01)
+    steps = Steps(service)
+    steps.reply(error=ReadTimeout(), now=0.3)
+    assert steps.call.report.flags == []
+    assert sum(stats.ejected_until is not None for stats in service.members) == 1
+
+
+class ConnectTimeout(Exception):
+    """Named as httpx's: the classifier goes by names."""
+
+
+def test_not_to_be_reached_counts_however_short_the_time() -> None:
+    service = bound(Policy(retry=None, outlier=OutlierDetection(consecutive_failures=1)))
+    Steps(service).reply(Answer(200), now=0.06)
+    Steps(service).reply(error=ConnectTimeout(), now=0.02)
+    assert sum(stats.ejected_until is not None for stats in service.members) == 1
 
 
 def test_a_reset_while_it_is_high_is_no_evidence_either() -> None:

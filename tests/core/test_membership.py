@@ -12,6 +12,7 @@ from resilient.balance.round_robin import RoundRobin
 from resilient.balance.subset import Subset
 from resilient.core.bound import Bound
 from resilient.core.classify import HttpClassifier
+from resilient.core.outcome import Kind
 from resilient.policy.health import HealthCheck
 from resilient.policy.policy import Policy
 from tests.core.steps import Answer, Steps
@@ -92,6 +93,25 @@ def test_one_that_is_healthy_again_comes_back_slowly_and_is_measured_anew() -> N
     assert shares == [1.0, 1.0, 1.0]  # the probe may go
     ill.ramp.picked(2.0)
     assert ill.share_at(2.0) == 0.0
+
+
+@pytest.mark.parametrize("lapses", [False, True], ids=["checked", "a verdict that lapses"])
+def test_each_return_is_slow(lapses: bool) -> None:
+    bound = service(3, Policy(health=HEALTH, slow_start=30.0, outlier=None))
+    ill, now = bound.members[0], 0.0
+    for _ in range(3):
+        now += 100.0
+        bound.mark_unhealthy(ill, now + 5.0, now)
+        now += 5.0
+        if lapses:
+            bound.pick(now, (), None).release()
+        else:
+            bound.mark_healthy(ill, now)
+        assert ill.unhealthy_until is None
+        assert ill.ramp is not None
+        assert not ill.ramp.is_complete(now)
+        ill.ramp.picked(now)
+        ill.ramp.observe(Kind.SUCCESS, now, now)
 
 
 def test_where_most_were_ill_they_come_back_at_once() -> None:

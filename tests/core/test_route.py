@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from resilient import Hedge, OutlierDetection, Policy, RoundRobin
@@ -72,10 +74,22 @@ def test_a_body_that_breaks_is_its_routes_too() -> None:
         steps = Steps(service, now=now, route=lambda: "GET /report")
         steps.reply(Answer(200, is_open=True), now=now)
         assert steps.call.held is not None
-        steps.call.held.broke(ReadTimeout(), now)
-        steps.call.held.release()
+        steps.call.held.broke(TransportError(), now)
+        steps.call.held.release(now)
     assert all(stats.failures for stats in service.members)
     assert ejected(service) == 0
+
+
+def test_noise_on_many_routes_ejects_nobody() -> None:
+    """Failures that are not in a row must not seem to be: their route's successes are heard between them."""
+    rng = Random(1)
+    service = service_of_three()
+    for number in range(30_000):
+        now = number / 900
+        name = f"GET /{rng.randrange(10)}"
+        steps = Steps(service, now=now, route=lambda name=name: name)
+        steps.reply(Answer(500 if rng.random() < 0.03 else 200), now=now)
+    assert not any(stats.ejections for stats in service.members)
 
 
 def test_while_all_is_well_few_routes_are_asked_for() -> None:
@@ -132,7 +146,7 @@ def test_bodies_that_break_count_once_for_each_attempt(fine: int) -> None:
         assert steps.call.held is not None
         if stats is bad and (not fine or number // 2 % fine):
             steps.call.held.broke(TransportError(), now)
-        steps.call.held.release()
+        steps.call.held.release(now)
     assert bad.ejected_until is not None
 
 
@@ -145,7 +159,7 @@ def test_a_third_of_bodies_that_break_ejects_nobody() -> None:
         assert steps.call.held is not None
         if number % 6 == 0:
             steps.call.held.broke(TransportError(), now)
-        steps.call.held.release()
+        steps.call.held.release(now)
     assert ejected(service) == 0
 
 

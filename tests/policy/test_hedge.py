@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from resilient import ConfigError, Hedge
 from resilient.core.outcome import Kind, Outcome
-from resilient.policy.hedge import HedgeState
+from resilient.policy.hedge import MAX_ROUTES, HedgeState
 
 
 def outcome(kind: Kind, reason: str = "", seconds: float = 0.1) -> Outcome:
@@ -117,3 +117,30 @@ def test_law_hedges_are_a_share_of_the_calls(steps: list[str], ratio: float) -> 
 def test_wrong_settings_are_named(field: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"Hedge\.{field}: "):
         Hedge(**fields)
+
+
+def test_routes_that_are_not_used_any_more_make_room() -> None:
+    state = Hedge(minimum_delay=0.0).bind()
+    for number in range(MAX_ROUTES):
+        for _ in range(100):
+            state.observe(success(1.0), 0.0, lambda name=number: f"old {name}")
+    for _ in range(10):
+        for name, seconds in (("a", 0.001), ("b", 0.1)):
+            state.observe(success(seconds), 3600.0, lambda name=name: name)
+    assert state.begin(3600.0, lambda: "a") == pytest.approx(0.001, rel=0.11)
+    assert state.begin(3600.0, lambda: "b") == pytest.approx(0.1, rel=0.11)
+    assert len(state._routes) == MAX_ROUTES
+    for number in range(1000):  # paths with names in them: what is used often stays
+        state.observe(success(5.0), 3600.0, lambda name=number: f"once {name}")
+    assert state.begin(3600.0, lambda: "a") == pytest.approx(0.001, rel=0.11)
+
+
+def test_routes_are_named_only_where_it_matters() -> None:
+    def name() -> str:
+        raise AssertionError("nobody needs it")
+
+    state = Hedge(delay=0.1).bind()
+    assert state.begin(0.0, name) == 0.1
+    state.observe(success(), 0.0, name)
+    state = Hedge().bind()
+    state.observe(Outcome(Kind.FAILURE, "5xx"), 0.0, name)

@@ -31,6 +31,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\
     [
         pytest.param("GET", OK, 200, b"ok", True, id="length"),
         pytest.param("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", 200, b"", True, id="head"),
+        pytest.param("HEAD", b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n", 200, b"", True, id="head-without-length"),
         pytest.param("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, b"", True, id="head-te"),
         pytest.param("GET", b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True, id="no-content"),
         pytest.param("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", 304, b"", True, id="304"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from resilient import httpx2 as httpx2_
 from resilient.balance.endpoint import Endpoint
 from resilient.binding import HTTPX
 from resilient.core.check import ConfigError
+from resilient.runtime.cap import Cap
 from resilient.runtime.wire import Wire, WireSettings, link
 from resilient.runtime.wire.aio import _HIGH_WATER
 from tests.runtime.servers import Peer, serve_much, serving
@@ -48,6 +51,21 @@ class TestConnections:
             assert isinstance(error, httpx.PoolTimeout)
             assert error.unsent is True
             wire.close_response(held)
+
+    def test_one_that_waits_for_its_turn_is_not_unused(self, flavour) -> None:
+        """A sweep would close the wire, and the connection would be nobody's."""
+        settings = WireSettings(keepalive_expiry=0.0)
+        with serving(serve_much) as server, wired(flavour, server.endpoint, settings) as face:
+            wire: Any = face.wire
+            wire._cap = Cap(1, HTTPX)
+            held = face.open(request())
+            waiting = threading.Thread(target=lambda: face.send(request()))
+            waiting.start()
+            until(lambda: wire.in_flight == 2)
+            assert not wire.unused(time.monotonic() + 1000.0)
+            face.close_response(held)
+            waiting.join(10)
+            assert wire.in_flight == 0
 
     def test_no_more_than_max_keepalive_stay_open(self, flavour) -> None:
         settings = WireSettings(max_keepalive=0)

@@ -158,7 +158,7 @@ class World:
         report = self.call.report
         given = None if ends == "cancelled" else self.call.latest
         if self.call.held is not None:
-            self.call.held.release()
+            self.call.held.release(time)
         return Seen(
             (ends, round(time, 6)),
             _lines(report.attempts),

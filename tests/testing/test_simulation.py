@@ -68,13 +68,15 @@ def test_a_bad_route_ejects_no_endpoint_that_serves_the_others() -> None:
 
 
 def checked(**changes: Any) -> Policy:
-    return Policy(retry=None, outlier=None, health=HealthCheck(**{"interval": 1.0, "only": "all", **changes}))
+    return Policy(
+        retry=None, outlier=None, health=HealthCheck(**{"interval": 1.0, "only": "all", **changes}), slow_start=0.0
+    )
 
 
 @pytest.mark.parametrize("fault", [{"hangs": True}, {"refuses": True}, {"failure_ratio": 1.0}])
 def test_an_endpoint_that_fails_its_checks_gets_no_calls_until_it_passes_them(fault: dict[str, Any]) -> None:
     simulation = Simulation(checked(), fleet(4), clients=2, seed=1)
-    ill = simulation.endpoints[0].at(5.0, **fault).at(20.0, **dict.fromkeys(fault, 0.0))
+    ill = simulation.endpoints[0].at(5.0, **fault).at(20.0, **{name: type(value)(0) for name, value in fault.items()})
     result = simulation.run(rate=100, duration=40, timeout=0.3)
     assert result.between(0, 5).share(ill.address) > 0.1
     assert result.between(10, 20).share(ill.address) == 0.0

@@ -161,8 +161,13 @@ class LlhttpAnswers(H11Answers):
         self.head = True
         if self._pieces:
             self._pieces.clear()
-        self.keep_alive = parser.should_keep_alive()
+        self.keep_alive = parser.should_keep_alive() or (self._bodiless and self._says_nothing_of_closing())
         self.complete = self._bodiless
+
+    def _says_nothing_of_closing(self) -> bool:
+        """True if the connection may be kept; the parser thinks that a body without a length ends with it."""
+        closes = any(name.lower() == b"connection" and b"close" in value.lower() for name, value in self.headers)
+        return self.version == b"HTTP/1.1" and not closes
 
     def _leave(self) -> NoReturn:
         """Leave the response to h11."""

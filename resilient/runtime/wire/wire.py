@@ -82,13 +82,22 @@ class _Common:
 
     def end(self) -> None:
         """A body was closed, or there will be none."""
+        self._leave()
+        if self._cap is not None:
+            self._cap.leave()
+
+    def _enter(self) -> None:
+        if HAS_GIL:
+            self.in_flight += 1
+        else:
+            count(self, 1)
+
+    def _leave(self) -> None:
         if HAS_GIL:
             self.in_flight -= 1
         else:
             count(self, -1)
         self._used = monotonic()
-        if self._cap is not None:
-            self._cap.leave()
 
     def lose(self, stream: Any, parts: Any) -> None:
         """A body was collected without being closed: the next request closes it.
@@ -153,14 +162,10 @@ class Wire(_Common):
         """
         if self._lost:
             self._close_lost()
-        exchange = self._exchange(request)
+        exchange = first = self._exchange(request)
+        self._enter()  # also while it waits for its turn, or the wire might be taken for unused
         if self._cap is not None:
-            self._cap.enter(request)
-        if HAS_GIL:
-            self.in_flight += 1
-        else:
-            count(self, 1)
-        first = exchange
+            self._wait_for_turn(request)
         while True:
             try:
                 response = self._pool.handle_request(exchange)
@@ -176,6 +181,13 @@ class Wire(_Common):
                 self.end()
                 raise
         return self._response(exchange, response)
+
+    def _wait_for_turn(self, request: Any) -> None:
+        try:
+            self._cap.enter(request)
+        except BaseException:
+            self._leave()
+            raise
 
     def _exchange(self, request: Any) -> Exchange:
         exchange = Exchange(request, within_pool_deadline(request.extensions))
@@ -210,14 +222,10 @@ class AsyncWire(_Common):
         """
         if self._lost:
             await self._close_lost()
-        exchange = self._exchange(request)
+        exchange = first = self._exchange(request)
+        self._enter()  # as in Wire
         if self._cap is not None:
-            await self._enter(request, attempt)
-        if HAS_GIL:
-            self.in_flight += 1
-        else:
-            count(self, 1)
-        first = exchange
+            await self._wait_for_turn(request, attempt)
         while True:
             try:
                 response = await self._pool.handle_async_request(exchange)
@@ -236,10 +244,14 @@ class AsyncWire(_Common):
                 raise
         return self._response(exchange, response)
 
-    async def _enter(self, request: Any, attempt: Attempt | None) -> None:
+    async def _wait_for_turn(self, request: Any, attempt: Attempt | None) -> None:
         if attempt is not None:
             attempt.stage = "pool"
-        await self._cap.enter_async(request)
+        try:
+            await self._cap.enter_async(request)
+        except BaseException:
+            self._leave()
+            raise
         if attempt is not None:
             attempt.stage = ""
 
