@@ -25,8 +25,6 @@ from resilient.testing.result import Result
 from resilient.testing.running import NEVER, RunningCall
 from resilient.testing.traffic import Mix, Traffic
 
-_Arrivals = Traffic
-
 
 class Simulation:
     """Clients with one policy against fake endpoints, in virtual time.

@@ -13,7 +13,7 @@ import pytest
 
 from resilient import AdaptiveLimit, Hedge, Policy, Throttle
 from resilient.testing import Behaviour, Result, Simulation, fleet
-from resilient.testing.simulation import _Arrivals
+from resilient.testing.traffic import Traffic
 from tests.runtime.worlds import nothing_is_held
 
 BEGIN, END, LAST = 5.0, 15.0, 25.0
@@ -41,7 +41,7 @@ def overload(policy: Policy, servers: Servers, *, clients: int = 1, seed: int = 
     """Half of the capacity is asked for, then 150 %, then half; and the goodput relative to the capacity."""
     behaviour = Behaviour(latency=servers.latency, workers=servers.workers)
     simulation = Simulation(policy, fleet(servers.count, behaviour), clients=clients, seed=seed)
-    surge = _Arrivals(simulation, servers.capacity, END, DEADLINE, True, 0.0)
+    surge = Traffic(simulation, servers.capacity, END, DEADLINE, True, 0.0)
     simulation.schedule(BEGIN, lambda: surge.expect(BEGIN))
     result = simulation.run(rate=servers.capacity / 2, duration=LAST, timeout=DEADLINE)
     assert all(nothing_is_held(client, simulation.now) for client in simulation.clients)
