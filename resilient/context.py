@@ -26,8 +26,9 @@ def deadline(seconds: float, *, clock: Callable[[], float] = time.monotonic) -> 
     calls that begins or is under way inside is cut off separately, and raises
     DeadlineExceeded. Raises ConfigError for a negative or infinite number. For one use only.
 
-    A generator shares the context of its consumer, which has the deadline too while the
-    generator is suspended inside the block: do not `yield` there.
+    A task that outlives the block is no longer bound by it. A generator shares the context of
+    its consumer, which has the deadline too while the generator is suspended inside the block:
+    do not `yield` there.
     """
     check.seconds("deadline", seconds, zero=True)
     return _Block("deadline", lambda: enter(clock() + seconds, clock, None))

@@ -16,11 +16,10 @@ class Ambient:
     """The surroundings of a call: what code has entered, inside what was entered before (`outer`).
 
     `deadline` is a time on `clock`, not on the caller's clock: the two may differ under test.
-    `attempt` is the number of the attempt that an outer layer is making at the same work (1
-    for the first), so that nested retries do not multiply; None: as outside.
-
-    A generator enters them in the context of its consumer, and may be closed in another one,
-    where they stay: so what was left is marked, and says nothing any more.
+    `number` is that of the attempt that an outer layer is making at the same work (1 for the
+    first), so that nested retries do not multiply; None: as outside. `is_over`: they were left,
+    and say nothing any more. They may stay in a context even so, since a generator enters them
+    in that of its consumer and may be closed in another.
     """
 
     deadline: float | None = None

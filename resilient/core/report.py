@@ -50,7 +50,7 @@ class CallReport:
         "no-endpoint": "the service had no endpoint",
         "unknown-service": "refused by a strict mesh, which does not know the service",
         "resolve": "the service could not be resolved",
-        "lag": "timed out while our own event loop was late; not held against the endpoint",
+        "lag": "timed out or reset while our own event loop or thread was late; not held against the endpoint",
         "deadline": "cut off at the deadline",
         "cancelled": "given up by the caller",
     }
